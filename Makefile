@@ -1,0 +1,54 @@
+# Everything that people and CI run, written once; tox.ini and .ci/run call these targets.
+SHELL := /bin/bash
+PYTHON ?= .venv/bin/python
+BASE_PYTHON ?= python3
+ROOMS := metrics protocol simulator datasets benchmarks
+JOBS ?= 2
+
+.PHONY: help setup demo test lint types architecture unit slow docs bench package clean
+
+help:
+	@echo "make demo     set up, score the baselines and write a report to look at"
+	@echo "make test     set up, then lint, types, architecture, tests, docs"
+	@echo "make bench    the speed benchmarks    make slow   coverage simulations and the like"
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	@$(BASE_PYTHON) -c 'import sys; sys.exit("dojobench needs Python 3.11 or newer; name one with BASE_PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	$(BASE_PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --upgrade pip
+	.venv/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# mypy and import-linter walk a package's folder, which an editable install has not:
+# .lint/dojobench is that folder, made of links into the rooms.
+.lint: Makefile
+	@rm -rf .lint && mkdir -p .lint/dojobench
+	@for f in src/dojobench/*; do ln -s ../../$$f .lint/dojobench/; done
+	@for room in $(ROOMS); do ln -s ../../$$room .lint/dojobench/$$room; done
+
+ifeq ($(PYTHON),.venv/bin/python)
+unit lint types architecture slow docs bench package demo: setup
+endif
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types: .lint
+	MYPYPATH=.lint $(PYTHON) -m mypy --explicit-package-bases -p dojobench
+
+architecture: .lint
+	PYTHONPATH=.lint $(PYTHON) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+unit:
+	$(PYTHON) -m pytest -n $(JOBS) tests
+
+slow:
+	$(PYTHON) -m pytest -m slow tests
+
+test: lint types architecture unit docs
+
+clean:
+	rm -rf .lint build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""The harness: suites, baselines, runs, records, reports and the pytest benchmarks."""

@@ -1,0 +1,1 @@
+"""What is measured: image, counterfactual and stability metrics, and the statistics."""

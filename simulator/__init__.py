@@ -1,0 +1,1 @@
+"""The dojo: MuJoCo scenes, embodiments and a ray-cast camera; exact branches."""
