@@ -1,0 +1,454 @@
+"""The run folder, format 1: what a run was, and what every clip and seed of it scored.
+
+``run.json`` says what was run, ``records.jsonl`` holds one line per clip and seed, and
+``summary.json`` is always derived from all of them. A folder explains itself: nothing here
+needs the suite, the model or torch, so a report or a leaderboard can read what others sent.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from dojobench.protocol.errors import BadInputError
+
+RUN_FILE = "run.json"
+RECORDS_FILE = "records.jsonl"
+SUMMARY_FILE = "summary.json"
+VIDEOS_FOLDER = "videos"
+BASELINES_FOLDER = "baselines"
+MAX_JSON_BYTES = 256 * 2**20
+MAX_LINE_BYTES = 16 * 2**20
+
+
+def _finite(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError("must be a finite number")
+    return value
+
+
+Finite = Annotated[float, AfterValidator(_finite)]
+"""A number that JSON can hold: neither infinite nor NaN."""
+
+
+class _Entry(BaseModel):
+    """Base of all parts of a run folder: immutable, unknown fields refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class ActionEntry(_Entry):
+    """An action space as it stands in ``run.json``; fields as in ``protocol.ActionSpace``."""
+
+    dim: int = Field(ge=0)
+    embodiment: str
+    kind: str = "absolute"
+    names: tuple[str, ...] = ()
+    units: str = ""
+
+
+class ModelEntry(_Entry):
+    """The model that was run: its spec, and how it was named.
+
+    Attributes:
+        reference: What stood on the command line.
+        options: Its ``key=value`` options.
+        privileged: Whether it saw the truth: such a model checks metrics and is no contestant.
+    """
+
+    name: str
+    version: str = "0"
+    weights: str = "none"
+    resolution: tuple[int, int] | None = None
+    frame_rate: Finite | None = None
+    context_frames: int = 1
+    native_chunk: int | None = None
+    any_chunk: bool = True
+    action_space: ActionEntry | None = None
+    views: tuple[str, ...] = ()
+    deterministic: bool = True
+    reference: str
+    options: dict[str, str] = {}
+    privileged: bool = False
+
+
+class SuiteEntry(_Entry):
+    """The suite that was run; ``clips`` counts all its clips, scored or not."""
+
+    name: str
+    version: str
+    resolution: tuple[int, int]
+    frame_rate: Finite
+    context_frames: int
+    action_space: ActionEntry
+    views: tuple[str, ...] = ()
+    clips: int = Field(ge=0)
+
+
+class LpipsEntry(_Entry):
+    """Which LPIPS was asked for, what came of it, and the hashes of its weights."""
+
+    net: str
+    status: str
+    weights_sha256: dict[str, str] | None = None
+
+
+class CodeEntry(_Entry):
+    """Which code ran: package version, commit and whether the tree had changes.
+
+    ``project`` describes the current directory's repository, where the user's model lives.
+    """
+
+    version: str
+    commit: str | None = None
+    dirty: bool | None = None
+    project: dict[str, str | bool | None] | None = None
+
+
+class ExecutionEntry(_Entry):
+    """How the run was carried out; ``batch`` may change when a run is resumed."""
+
+    device: str = "cpu"
+    batch: int = 1
+    steps_at_once: str = "chunk"
+    checks: int = 0
+    train_split: str = "train"
+
+
+class RunMeta(_Entry):
+    """``run.json``: everything that a result depends on.
+
+    Attributes:
+        benchmark: Which benchmark made the records; ``fidelity`` is the per-frame comparison.
+        clip_ids: The clips of this run in the suite's order; with ``seeds`` they say which
+            records have to be there.
+        notes: Sentences a reader of the numbers has to know.
+    """
+
+    format: Literal[1] = 1
+    benchmark: str = "fidelity"
+    model: ModelEntry
+    suite: SuiteEntry
+    convention: str
+    metric_version: str
+    metrics: tuple[str, ...]
+    seeds: tuple[int, ...] = Field(min_length=1)
+    splits: tuple[str, ...]
+    limit: int | None = None
+    adapt: str | None = None
+    lpips: LpipsEntry | None = None
+    clip_ids: tuple[str, ...]
+    execution: ExecutionEntry = ExecutionEntry()
+    notes: tuple[str, ...] = ()
+    code: CodeEntry
+    packages: dict[str, str] = {}
+    hardware: dict[str, Any] = {}
+    started: str
+    ended: str | None = None
+
+
+class Timings(_Entry):
+    """Seconds, with the device synchronised; of the whole batch that the clip was part of.
+
+    Attributes:
+        start_s: Opening the session.
+        steps_s: Each step.
+        step_frames: Frames that each step answered, per clip.
+        read_s: Decoding the truth (beside the model, in a thread).
+        score_s: Comparing (beside the model, in a thread).
+        batch: Clips in the batch.
+    """
+
+    start_s: Finite = 0.0
+    steps_s: tuple[Finite, ...] = ()
+    step_frames: tuple[int, ...] = ()
+    read_s: Finite = 0.0
+    score_s: Finite = 0.0
+    batch: int = 1
+
+
+class Record(_Entry):
+    """One line of ``records.jsonl``: one clip with one seed.
+
+    Attributes:
+        frames: Number of scored frames.
+        values: Metric name to the clip's number.
+        curves: Metric name to its number per scored frame.
+        not_computed: Metric name to the reason why no number stands there.
+        checks: What was found out beside the score, such as the effect of shuffled actions.
+    """
+
+    clip: str
+    seed: int
+    split: str
+    episode: str
+    source: str
+    embodiment: str
+    frames: int = Field(ge=0)
+    values: dict[str, Finite]
+    curves: dict[str, tuple[Finite, ...]] = {}
+    not_computed: dict[str, str] = {}
+    checks: dict[str, Finite | str] = {}
+    timings: Timings = Timings()
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Clip and seed: the unit of work."""
+        return self.clip, self.seed
+
+    @property
+    def cluster(self) -> str:
+        """What counts as one independent draw: the episode within its dataset."""
+        return f"{self.source}/{self.episode}"
+
+
+class MetricSummary(_Entry):
+    """A mean over clips (each clip's seeds averaged first) and its interval.
+
+    Attributes:
+        n: Clips. ``clusters``: episodes, the unit that is resampled.
+        seed_sd: Standard deviation of the overall mean between seeds, beside the interval and
+            not inside it; ``None`` with one seed.
+        by_split: The same for each split.
+    """
+
+    mean: Finite
+    low: Finite | None
+    high: Finite | None
+    n: int
+    clusters: int
+    method: str
+    level: Finite
+    seed_sd: Finite | None = None
+    by_split: dict[str, "MetricSummary"] = {}
+
+
+class CurveSummary(_Entry):
+    """Mean per scored frame with a band; ``n`` counts the clips that reach that frame."""
+
+    mean: tuple[Finite, ...]
+    low: tuple[Finite | None, ...]
+    high: tuple[Finite | None, ...]
+    n: tuple[int, ...]
+
+
+class ClipValues(_Entry):
+    """One clip's numbers, averaged over seeds."""
+
+    clip: str
+    episode: str
+    split: str
+    values: dict[str, Finite]
+
+
+class Summary(_Entry):
+    """``summary.json``; all but ``timings`` is equal between two runs of the same thing."""
+
+    format: Literal[1] = 1
+    benchmark: str = "fidelity"
+    model: str
+    model_version: str
+    weights: str
+    privileged: bool
+    suite: str
+    suite_version: str
+    convention: str
+    metric_version: str
+    clips: int
+    episodes: int
+    seeds: tuple[int, ...]
+    metrics: dict[str, MetricSummary]
+    curves: dict[str, CurveSummary]
+    not_computed: dict[str, str]
+    checks: dict[str, MetricSummary] = {}
+    clip_values: tuple[ClipValues, ...]
+    timings: dict[str, Finite] = {}
+
+
+class Run:
+    """A run folder, read.
+
+    Attributes:
+        path: The folder.
+        meta: What was run.
+        records: What is there so far, in the plan's order: seed by seed, clips in suite order.
+        torn: Whether a half-written last line was left out.
+    """
+
+    def __init__(self, path: Path, meta: RunMeta, records: list[Record], *, torn: bool) -> None:
+        self.path = path
+        self.meta = meta
+        self.torn = torn
+        by_key = {record.key: record for record in records}
+        self.records = [by_key[key] for key in self.plan() if key in by_key]
+
+    def plan(self) -> list[tuple[str, int]]:
+        """All clip and seed pairs that the run consists of."""
+        return [(clip, seed) for seed in self.meta.seeds for clip in self.meta.clip_ids]
+
+    def missing(self) -> list[tuple[str, int]]:
+        """Pairs without a record yet."""
+        there = {record.key for record in self.records}
+        return [key for key in self.plan() if key not in there]
+
+    def require_complete(self) -> None:
+        """Refuses a run with records missing.
+
+        Raises:
+            BadInputError: Naming the first of them and how to go on.
+        """
+        if missing := self.missing():
+            shown = ", ".join(f"{clip} (seed {seed})" for clip, seed in missing[:5])
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise BadInputError(
+                f"{self.path}: {len(missing)} of {len(self.plan())} records are missing ({shown}"
+                f"{more}); start the same command again to finish the run"
+            )
+
+    def baselines(self) -> dict[str, "Run"]:
+        """The baselines' own run folders beside this one, by name; only complete ones."""
+        found = {}
+        for folder in sorted((self.path / BASELINES_FOLDER).glob("*")):
+            if (folder / RUN_FILE).is_file():
+                run = load_run(folder)
+                if not run.missing():
+                    found[folder.name] = run
+        return found
+
+
+def load_run(path: Path | str) -> Run:
+    """Reads a run folder, complete or not.
+
+    A last line that a killed writer left half-written is left out.
+
+    Raises:
+        BadInputError: If the folder is no run folder, or one of its files is damaged; file,
+            line and field are named.
+    """
+    folder = Path(path)
+    if not (folder / RUN_FILE).is_file():
+        raise BadInputError(
+            f"{folder} is no run folder: it has no {RUN_FILE}; give the folder that "
+            "`dojobench run … --out` wrote"
+        )
+    meta = read_meta(folder)
+    records, kept = read_records(folder / RECORDS_FILE)
+    expected = {(clip, seed) for seed in meta.seeds for clip in meta.clip_ids}
+    for record in records:
+        if record.key not in expected:
+            raise BadInputError(
+                f"{folder / RECORDS_FILE} has a record of clip {record.clip} with seed "
+                f"{record.seed}, which is no part of the run that {RUN_FILE} describes; "
+                "restore the folder or start the run in a new one"
+            )
+    size = (folder / RECORDS_FILE).stat().st_size if (folder / RECORDS_FILE).exists() else 0
+    return Run(folder, meta, records, torn=kept < size)
+
+
+def read_meta(folder: Path) -> RunMeta:
+    """Reads ``run.json``.
+
+    Raises:
+        BadInputError: If it is missing, no JSON, of another format or has a wrong field.
+    """
+    return _validate(RunMeta, read_json(folder / RUN_FILE), folder / RUN_FILE)
+
+
+def load_summary(path: Path | str) -> Summary:
+    """Reads a ``summary.json``, given itself or the run folder around it.
+
+    Raises:
+        BadInputError: If it is missing or damaged.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / SUMMARY_FILE
+    return _validate(Summary, read_json(file), file)
+
+
+def read_records(file: Path) -> tuple[list[Record], int]:
+    """Reads ``records.jsonl``.
+
+    Returns:
+        The whole records, and how many leading bytes of the file they take up: what follows
+        is the torn line of a killed writer.
+
+    Raises:
+        BadInputError: If a line other than the last is damaged, or a clip and seed come twice.
+    """
+    records: list[Record] = []
+    seen: dict[tuple[str, int], int] = {}
+    kept = 0
+    for number, line, last in _lines(file):
+        try:
+            if not line.endswith(b"\n"):
+                break
+            record = _validate(Record, _parse(line), f"{file}, line {number}")
+        except (ValueError, BadInputError) as error:
+            if last:
+                break
+            reason = str(error) if isinstance(error, BadInputError) else "it is no JSON"
+            raise BadInputError(
+                f"{file}, line {number} is damaged ({reason}); restore the file, or delete the "
+                "lines from there on and start the same command again"
+            ) from error
+        if record.key in seen:
+            raise BadInputError(
+                f"{file}, line {number} repeats clip {record.clip} with seed {record.seed} of "
+                f"line {seen[record.key]}; delete one of the two"
+            )
+        seen[record.key] = number
+        kept += len(line)
+        records.append(record)
+    return records, kept
+
+
+def _lines(file: Path) -> Iterator[tuple[int, bytes, bool]]:
+    """Yields line number, line with its end, and whether it is the file's last."""
+    if not file.exists():
+        return
+    with file.open("rb") as stream:
+        number, line = 1, stream.readline(MAX_LINE_BYTES)
+        while line:
+            following = stream.readline(MAX_LINE_BYTES)
+            yield number, line, not following
+            number, line = number + 1, following
+
+
+def _parse(text: bytes) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number that JSON knows")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def read_json(file: Path) -> Any:
+    """Reads a JSON file of at most ``MAX_JSON_BYTES``.
+
+    Raises:
+        BadInputError: If it is missing, too large or no JSON.
+    """
+    try:
+        if file.stat().st_size > MAX_JSON_BYTES:
+            raise BadInputError(f"{file} is larger than {MAX_JSON_BYTES >> 20} MiB")
+        return _parse(file.read_bytes())
+    except OSError as error:
+        raise BadInputError(f"{file} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BadInputError(f"{file} is no JSON ({error}); restore the file") from error
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _validate(kind: type[_Model], value: Any, where: Path | str) -> _Model:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in first["loc"]) or "the whole"
+        message = first["msg"].lower().removeprefix("value error, ")
+        raise BadInputError(f"{where}: field {field}: {message}") from error
