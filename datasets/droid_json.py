@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from dojobench.datasets.lerobot_info import read_json
+from dojobench.datasets.json_files import read_model
 from dojobench.datasets.reading import (
     ActionArray,
     ReadOptions,
@@ -114,7 +114,8 @@ class DroidJsonSource:
             f"{path.parent.name}/{path.stem}": path for path in sorted(files, key=_natural)
         }
         self.episode_ids = tuple(self.annotations)
-        self.action_dim, self.action_names = len(ACTION_NAMES), ACTION_NAMES
+        self.action_dim = len(ACTION_NAMES)
+        self.action_names: tuple[str, ...] = ACTION_NAMES
         self.listed_cameras = _camera_names(len(self._first().videos))
         self.cameras = choose_camera(self._present(), self.options.camera, self.root)
         self.frame_rate, self.resolution = self._first_video()
@@ -165,15 +166,7 @@ class DroidJsonSource:
         Raises:
             BadInputError: If it is missing, no JSON, or lacks a field.
         """
-        path = self.annotations[episode_id]
-        try:
-            return Annotation.model_validate(read_json(path))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise BadInputError(
-                f"In {path} the field '{where}' is not usable ({first['msg'].lower()}); correct it."
-            ) from error
+        return read_model(self.annotations[episode_id], Annotation)
 
     def listed(self, annotation: Annotation) -> dict[str, Path]:
         """Gives the video of each camera that an annotation names, existing or not."""

@@ -8,7 +8,8 @@ path templates ``data_path`` and ``video_path`` of ``info.json``.
 from pathlib import Path
 from typing import Any
 
-from dojobench.datasets.lerobot_info import LeRobotInfo, read_json_lines
+from dojobench.datasets.json_files import read_json_lines
+from dojobench.datasets.lerobot_info import LeRobotInfo
 from dojobench.datasets.lerobot_layout import EpisodeEntry, LeRobotLayout
 from dojobench.datasets.reading import Stream
 from dojobench.protocol.errors import BadInputError

@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import torch
@@ -49,7 +50,7 @@ class VideoReader:
         self._threads = threads
         self._to_rgb = VideoReformatter()
         self._container: InputContainer | None = None
-        self._packets: Iterator[Packet] = iter(())
+        self._packets: Iterator[Packet[Any]] = iter(())
         self._pending: deque[VideoFrame] = deque()
         self._first_tick = 0
         self._counted = 0
@@ -102,6 +103,15 @@ class VideoReader:
             for place in places[frame]:
                 out[place] = picture
         return out
+
+    def verify(self) -> None:
+        """Decodes every frame once, in order.
+
+        Raises:
+            BadInputError: If one cannot be decoded; the frame is named.
+        """
+        for number in range(len(self.index)):
+            self._decode(number)
 
     def _picture(self, number: int) -> torch.Tensor:
         """Gives one frame as uint8 RGB ``[3, height, width]``, a view of decoder output."""
@@ -219,12 +229,15 @@ class VideoPool:
         self._lock = threading.RLock()
         self._process = os.getpid()
 
-    def __getstate__(self) -> dict[str, object]:
+    def __getstate__(self) -> dict[str, Any]:
         return {"threads": self._threads, "max_open": self._max_open, "indexes": self._indexes}
 
-    def __setstate__(self, state: dict[str, object]) -> None:
-        self.__init__(threads=state["threads"], max_open=state["max_open"])  # type: ignore[misc]
-        self._indexes = state["indexes"]  # type: ignore[assignment]
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._threads, self._max_open = state["threads"], state["max_open"]
+        self._indexes = state["indexes"]
+        self._readers = OrderedDict()
+        self._lock = threading.RLock()
+        self._process = os.getpid()
 
     def index(self, path: Path) -> FrameIndex:
         """Gives the index of a video, made on first use.

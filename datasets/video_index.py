@@ -56,7 +56,8 @@ class FrameIndex:
     @cached_property
     def seconds(self) -> npt.NDArray[np.float64]:
         """Presentation time of every frame in seconds after the first frame, ``[frames]``."""
-        return (self.ticks - self.ticks[0]) * self.tick.numerator / self.tick.denominator
+        since: npt.NDArray[np.float64] = (self.ticks - self.ticks[0]).astype(np.float64)
+        return since * self.tick.numerator / self.tick.denominator
 
     @property
     def rate(self) -> float:
