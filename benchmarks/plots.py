@@ -7,10 +7,35 @@ draws it once wide and once narrow and shows the one that fits.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
+
+from dojobench.benchmarks.svg import (
+    Scale,
+    bar,
+    circle,
+    finite,
+    line,
+    number,
+    path,
+    picture,
+    shorten,
+    spread,
+    text_at,
+    tick_text,
+    ticks,
+)
+
+WIDE_FROM = 500
+"""Charts wider than this have room for long names and more ticks."""
+
+MOST_DOTS = 300
+"""With more clips than this a strip shows a histogram in place of dots."""
+
+BIN = 8
+"""Width of a histogram's bin in pixels."""
 
 STYLES = 8
 """Number of series styles that the stylesheet knows; a ninth series starts over."""
@@ -58,110 +83,7 @@ class Row:
     text: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Scale:
-    """Maps ``[low, high]`` to pixels ``start..end``, never outside."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-
-    def __call__(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
-        return self.start + min(max(share, 0.0), 1.0) * (self.end - self.start)
-
-
-def number(value: float) -> str:
-    """Writes a coordinate with two decimals at most and no trailing zeros."""
-    text = f"{value:.2f}".rstrip("0").rstrip(".")
-    return "0" if text in ("-0", "") else text
-
-
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Finds round numbers that cover ``[low, high]`` with about ``count`` steps.
-
-    Returns:
-        At least two rising multiples of 1, 2 or 5 times a power of ten, the first at or below
-        ``low`` and the last at or above ``high``.
-    """
-    if not high > low:
-        spread = abs(low) * 0.05 or 0.5
-        low, high = low - spread, high + spread
-    raw = (high - low) / max(count, 1)
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, max(last, first + 1) + 1)]
-
-
-def tick_text(value: float, step: float) -> str:
-    """Writes a tick with as many decimals as its step needs and a true minus sign."""
-    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
-    return f"{value:.{decimals}f}".replace("-", "−")
-
-
-def shorten(text: str, length: int) -> str:
-    """Cuts a name to ``length`` signs with an ellipsis in its middle, so both ends show."""
-    if len(text) <= length:
-        return text
-    head = (length - 1 + 1) // 2
-    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
-
-
-def finite(values: Iterable[float]) -> list[float]:
-    """Keeps the values that can be drawn."""
-    return [v for v in values if math.isfinite(v)]
-
-
-def _svg(width: float, height: float, label: str, body: Iterable[str]) -> Markup:
-    head = (
-        f'<svg viewBox="0 0 {number(width)} {number(height)}" width="{number(width)}" '
-        f'height="{number(height)}" role="img" aria-label="{escape(label)}">'
-    )
-    return Markup(head + "".join(body) + "</svg>")  # noqa: S704 - every text in it is escaped
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> str:
-    points = (f'{k}="{number(v)}"' for k, v in (("x1", x1), ("y1", y1), ("x2", x2), ("y2", y2)))
-    return f'<line {" ".join(points)} class="{name}"/>'
-
-
-def _text(x: float, y: float, text: str, name: str = "t", title: str | None = None) -> str:
-    tip = f"<title>{escape(title)}</title>" if title else ""
-    return f'<text x="{number(x)}" y="{number(y)}" class="{name}">{escape(text)}{tip}</text>'
-
-
-def _spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Moves label positions apart to at least ``gap``, keeping their order and the bounds."""
-    order = sorted(range(len(positions)), key=lambda k: positions[k])
-    gap = min(gap, (high - low) / max(len(positions) - 1, 1))
-    placed = [0.0] * len(positions)
-    floor = low
-    for k in order:
-        placed[k] = max(positions[k], floor)
-        floor = placed[k] + gap
-    ceiling = high
-    for k in reversed(order):
-        placed[k] = min(placed[k], ceiling)
-        ceiling = placed[k] - gap
-    return placed
-
-
-def _path(xs: Sequence[float], ys: Sequence[float]) -> str:
-    """Writes a polyline, lifting the pen where a value is not finite."""
-    parts: list[str] = []
-    pen = False
-    for x, y in zip(xs, ys, strict=True):
-        if not math.isfinite(y):
-            pen = False
-            continue
-        parts.append(f"{'L' if pen else 'M'}{number(x)} {number(y)}")
-        pen = True
-    return "".join(parts)
-
-
-def _band(series: Series, xs: Sequence[float], y: _Scale) -> str:
+def _band(series: Series, xs: Sequence[float], y: Scale) -> str:
     kept = [
         k
         for k, (a, b) in enumerate(zip(series.low, series.high, strict=True))
@@ -169,15 +91,15 @@ def _band(series: Series, xs: Sequence[float], y: _Scale) -> str:
     ]
     if len(kept) < 2:
         return ""
-    upper = _path([xs[k] for k in kept], [y(series.high[k]) for k in kept])
-    lower = _path([xs[k] for k in reversed(kept)], [y(series.low[k]) for k in reversed(kept)])
+    upper = path([xs[k] for k in kept], [y(series.high[k]) for k in kept])
+    lower = path([xs[k] for k in reversed(kept)], [y(series.low[k]) for k in reversed(kept)])
     return f'<path d="{upper}{lower.replace("M", "L", 1)}Z" class="band s{series.style % STYLES}"/>'
 
 
-def _y_axis(marks: Sequence[float], y: _Scale, left: float, right: float) -> list[str]:
+def _y_axis(marks: Sequence[float], y: Scale, left: float, right: float) -> list[str]:
     step = marks[1] - marks[0]
-    parts = [_line(left, y(m), right, y(m), "grid") for m in marks]
-    parts += [_text(left - 8, y(m) + 4, tick_text(m, step), "t end") for m in marks]
+    parts = [line(left, y(m), right, y(m), "grid") for m in marks]
+    parts += [text_at(left - 8, y(m) + 4, tick_text(m, step), "t end") for m in marks]
     return parts
 
 
@@ -188,7 +110,7 @@ def curves(
     y_label: str,
     x_label: str,
     first: int = 1,
-    width: float = 720,
+    width: float = 820,
     height: float = 320,
     domain: tuple[float, float] | None = None,
 ) -> Markup:
@@ -211,50 +133,56 @@ def curves(
     values = finite(v for s in series for v in (*s.mean, *s.low, *s.high))
     low, high = domain or (min(values, default=0.0), max(values, default=1.0))
     marks = ticks(low, high, 5 if height > 280 else 4)
-    longest = max(len(s.label) for s in series)
-    signs = min(longest, 22 if width > 500 else 13)
+    signs = min(max(len(s.label) for s in series), 22 if width > WIDE_FROM else 13)
     left, right, top, bottom = 46.0, width - 18 - 6.9 * signs, 30.0, height - 44.0
-    y = _Scale(low=marks[0], high=marks[-1], start=bottom, end=top)
+    y = Scale(low=marks[0], high=marks[-1], start=bottom, end=top)
     count = max(len(s.mean) for s in series)
-    x = _Scale(
-        low=first - 0.5 * (count == 1), high=first + max(count - 1, 0.5), start=left, end=right
-    )
-    body = [_text(0, 13, y_label, "t strong"), *_y_axis(marks, y, left, right)]
-    body += _frame_axis(first, count, x, bottom, 6 if width > 500 else 4)
-    body.append(_text((left + right) / 2, height - 6, x_label, "t mid"))
+    last = first + max(count - 1, 0.5)
+    x = Scale(low=first - 0.5 * (count == 1), high=last, start=left, end=right)
+    body = [text_at(0, 13, y_label, "t strong"), *_y_axis(marks, y, left, right)]
+    body += _frame_axis(first, count, x, bottom, 6 if width > WIDE_FROM else 4)
+    body.append(text_at((left + right) / 2, height - 6, x_label, "t mid"))
     body += [_band(s, [x(first + k) for k in range(len(s.mean))], y) for s in series]
-    for s in series:
-        xs, ys = (
-            [x(first + k) for k in range(len(s.mean))],
-            [y(v) if math.isfinite(v) else v for v in s.mean],
-        )
-        body.append(f'<path d="{_path(xs, ys)}" class="line s{s.style % STYLES}"/>')
-        if len(s.mean) == 1:
-            body.append(
-                f'<circle cx="{number(xs[0])}" cy="{number(ys[0])}" r="4" class="dot s{s.style % STYLES}"/>'
-            )
-    ends = [next((y(v) for v in reversed(s.mean) if math.isfinite(v)), bottom) for s in series]
-    for s, at, end in zip(series, _spread(ends, 15, top + 4, bottom), ends, strict=True):
-        body.append(_line(right + 2, end, right + 9, at, f"lead s{s.style % STYLES}"))
-        body.append(
-            _text(
-                right + 12, at + 4, shorten(s.label, signs), f"t name s{s.style % STYLES}", s.label
-            )
-        )
-    return _svg(width, height, label, body)
+    body += [part for s in series for part in _curve(s, first, x, y)]
+    body += _names(series, y, right, signs)
+    return picture(width, height, label, body)
 
 
-def _frame_axis(first: int, count: int, x: _Scale, bottom: float, wanted: int) -> list[str]:
+def _curve(series: Series, first: int, x: Scale, y: Scale) -> list[str]:
+    style = f"s{series.style % STYLES}"
+    xs = [x(first + k) for k in range(len(series.mean))]
+    ys = [y(v) if math.isfinite(v) else v for v in series.mean]
+    drawn = [f'<path d="{path(xs, ys)}" class="line {style}"/>']
+    if len(finite(ys)) == 1:
+        drawn += [
+            circle(a, b, 4, f"dot {style}") for a, b in zip(xs, ys, strict=True) if finite((b,))
+        ]
+    return drawn
+
+
+def _names(series: Sequence[Series], y: Scale, right: float, signs: int) -> list[str]:
+    """Names every line at its end, moved apart where ends lie close together."""
+    ends = [y(next(iter(finite(reversed(s.mean))), y.low)) for s in series]
+    parts = []
+    for s, at, end in zip(series, spread(ends, 15, y.end + 4, y.start), ends, strict=True):
+        style = f"s{s.style % STYLES}"
+        parts.append(line(right + 2, end, right + 9, at, f"lead {style}"))
+        name = shorten(s.label, signs)
+        parts.append(text_at(right + 12, at + 4, name, f"t name {style}", s.label))
+    return parts
+
+
+def _frame_axis(first: int, count: int, x: Scale, bottom: float, wanted: int) -> list[str]:
     step = max(1, round(ticks(0, max(count, 2), wanted)[1]))
     shown = [first] + [k for k in range(first + 1, first + count) if k % step == 0]
     if len(shown) > 1 and shown[1] - shown[0] < step / 2:
         shown.pop(1)
-    parts = [_line(x.start, bottom, x.end, bottom, "axis")]
-    return parts + [_text(x(k), bottom + 18, str(k), "t mid") for k in shown]
+    parts = [line(x.start, bottom, x.end, bottom, "axis")]
+    return parts + [text_at(x(k), bottom + 18, str(k), "t mid") for k in shown]
 
 
 def forest(
-    rows: Sequence[Row], *, label: str, zero: str, unit: str, better: str, width: float = 720
+    rows: Sequence[Row], *, label: str, zero: str, unit: str, better: str, width: float = 820
 ) -> Markup:
     """Draws differences with their intervals about a line at zero.
 
@@ -270,30 +198,55 @@ def forest(
         The ``<svg>`` element.
     """
     edges = finite(v for row in rows for v in (row.low, row.high, row.value))
-    marks = ticks(min([0.0, *edges]), max([0.0, *edges]), 6 if width > 500 else 4)
+    marks = ticks(min([0.0, *edges]), max([0.0, *edges]), 6 if width > WIDE_FROM else 4)
     pitch, top = 44.0, 26.0
     bottom = top + pitch * len(rows)
-    x = _Scale(low=marks[0], high=marks[-1], start=16, end=width - 16)
+    x = Scale(low=marks[0], high=marks[-1], start=16, end=width - 16)
     step = marks[1] - marks[0]
-    body = [_line(x(m), top, x(m), bottom, "grid") for m in marks]
-    body += [_text(x(m), bottom + 18, tick_text(m, step), "t mid") for m in marks]
-    body.append(_line(x(0), top - 6, x(0), bottom, "zero"))
+    body = [line(x(m), top, x(m), bottom, "grid") for m in marks]
+    body += [text_at(x(m), bottom + 18, tick_text(m, step), "t mid") for m in marks]
+    body.append(line(x(0), top - 6, x(0), bottom, "zero"))
     side = "end" if x(0) > width / 2 else ""
-    body.append(_text(x(0) + (-6 if side else 6), top - 8, zero, f"t strong {side}".strip()))
-    body.append(_text(width / 2, bottom + 36, f"{unit} · {better} is better", "t mid"))
+    body.append(text_at(x(0) + (-6 if side else 6), top - 8, zero, f"t strong {side}".strip()))
+    body.append(text_at(width / 2, bottom + 36, f"{unit} · {better} is better", "t mid"))
     for k, row in enumerate(rows):
         at, style = top + pitch * k + 31, f"s{row.style % STYLES}"
-        body.append(
-            _text(16, at - 14, shorten(row.label, 60 if width > 500 else 24), "t halo", row.label)
-        )
-        body.append(_text(width - 16, at - 14, row.text, "t end halo num"))
-        body.append(_line(x(row.low), at, x(row.high), at, f"whisker {style}"))
-        for edge in (row.low, row.high):
-            body.append(_line(x(edge), at - 5, x(edge), at + 5, f"whisker {style}"))
-        body.append(
-            f'<circle cx="{number(x(row.value))}" cy="{number(at)}" r="5.5" class="dot {style}"/>'
-        )
-    return _svg(width, bottom + 44, label, body)
+        body += _row_head(row, at - 14, width)
+        edges = finite((row.low, row.high))
+        if len(edges) == 2:
+            body.append(line(x(row.low), at, x(row.high), at, f"whisker {style}"))
+            body += [line(x(e), at - 5, x(e), at + 5, f"whisker {style}") for e in edges]
+        body.append(circle(x(row.value), at, 5.5, f"dot {style}"))
+    return picture(width, bottom + 44, label, body)
+
+
+def _row_head(row: Row, y: float, width: float) -> list[str]:
+    name = shorten(row.label, 60 if width > WIDE_FROM else 22)
+    return [
+        text_at(16, y, name, "t halo", row.label),
+        text_at(width - 16, y, row.text, "t end halo num"),
+    ]
+
+
+def _dots(xs: Sequence[float], at: float, style: str) -> list[str]:
+    radius = 3.6 if len(xs) <= 60 else 2.4
+    heights = _stack(xs, radius)
+    return [
+        circle(x, at + min(max(dy, -16), 16), radius, f"clip {style}")
+        for x, dy in zip(xs, heights, strict=True)
+    ]
+
+
+def _bars(xs: Sequence[float], at: float, style: str) -> list[str]:
+    """Draws a histogram about the row's middle, in bins of ``BIN`` pixels."""
+    bins: dict[int, int] = {}
+    for x in xs:
+        bins[int(x // BIN)] = bins.get(int(x // BIN), 0) + 1
+    tallest = max(bins.values())
+    return [
+        bar(k * BIN, at - 16 * n / tallest, BIN - 1, 32 * n / tallest, f"clip {style}")
+        for k, n in sorted(bins.items())
+    ]
 
 
 def _stack(xs: Sequence[float], radius: float) -> list[float]:
@@ -319,10 +272,10 @@ def strip(
     *,
     label: str,
     x_label: str,
-    width: float = 720,
+    width: float = 820,
     domain: tuple[float, float] | None = None,
 ) -> Markup:
-    """Draws one dot a clip, with the quartiles as a box and the median as a line.
+    """Draws a dot a clip (bars for very many), the quartiles as a box, the median as a line.
 
     Args:
         rows: At least one, with ``points``.
@@ -336,29 +289,22 @@ def strip(
     """
     values = finite(v for row in rows for v in row.points)
     low, high = domain or (min(values, default=0.0), max(values, default=1.0))
-    marks = ticks(low, high, 7 if width > 500 else 4)
+    marks = ticks(low, high, 7 if width > WIDE_FROM else 4)
     pitch, top = 62.0, 6.0
     bottom = top + pitch * len(rows)
-    x = _Scale(low=marks[0], high=marks[-1], start=16, end=width - 16)
+    x = Scale(low=marks[0], high=marks[-1], start=16, end=width - 16)
     step = marks[1] - marks[0]
-    body = [_line(x(m), top, x(m), bottom, "grid") for m in marks]
-    body += [_text(x(m), bottom + 18, tick_text(m, step), "t mid") for m in marks]
-    body.append(_text(width / 2, bottom + 36, x_label, "t mid"))
+    body = [line(x(m), top, x(m), bottom, "grid") for m in marks]
+    body += [text_at(x(m), bottom + 18, tick_text(m, step), "t mid") for m in marks]
+    body.append(text_at(width / 2, bottom + 36, x_label, "t mid"))
     for k, row in enumerate(rows):
         at, style = top + pitch * k + 38, f"s{row.style % STYLES}"
-        radius = 3.6 if len(row.points) <= 60 else 2.4
-        body.append(
-            _text(16, at - 23, shorten(row.label, 60 if width > 500 else 24), "t halo", row.label)
-        )
-        body.append(_text(width - 16, at - 23, row.text, "t end halo num"))
-        box = f'x="{number(x(row.low))}" y="{number(at - 14)}" width="{number(x(row.high) - x(row.low))}"'
-        body.append(f'<rect {box} height="28" rx="3" class="box {style}"/>')
-        xs = [x(v) for v in row.points if math.isfinite(v)]
-        for cx, dy in zip(xs, _stack(xs, radius), strict=True):
-            cy = number(at + min(max(dy, -16), 16))
-            body.append(f'<circle cx="{number(cx)}" cy="{cy}" r="{radius}" class="clip {style}"/>')
-        body.append(_line(x(row.value), at - 16, x(row.value), at + 16, f"median {style}"))
-    return _svg(width, bottom + 44, label, body)
+        body += _row_head(row, at - 23, width)
+        body.append(bar(x(row.low), at - 14, x(row.high) - x(row.low), 28, f"box {style}"))
+        xs = [x(v) for v in finite(row.points)]
+        body += _dots(xs, at, style) if len(xs) <= MOST_DOTS else _bars(xs, at, style)
+        body.append(line(x(row.value), at - 16, x(row.value), at + 16, f"median {style}"))
+    return picture(width, bottom + 44, label, body)
 
 
 def sparkline(
@@ -378,9 +324,9 @@ def sparkline(
     total = lead + len(values)
     drawn = finite(values)
     low, high = min(drawn, default=0.0), max(drawn, default=1.0)
-    y = _Scale(low=low, high=high if high > low else low + 1, start=height - 4, end=4)
-    x = _Scale(low=0, high=max(total - 1, 1), start=0, end=width)
-    path = _path(
+    y = Scale(low=low, high=high if high > low else low + 1, start=height - 4, end=4)
+    x = Scale(low=0, high=max(total - 1, 1), start=0, end=width)
+    drawn_path = path(
         [x(lead + k) for k in range(len(values))], [y(v) if math.isfinite(v) else v for v in values]
     )
     shade = number(x(max(lead - 0.5, 0)))
@@ -388,6 +334,6 @@ def sparkline(
         f'<svg class="spark" viewBox="0 0 {number(width)} {number(height)}" '
         f'preserveAspectRatio="none" aria-hidden="true">'
         f'<rect x="0" y="0" width="{shade}" height="{number(height)}" class="shade"/>'
-        f'<path d="{path}" class="line"/><line x1="0" y1="0" x2="0" y2="{number(height)}" '
+        f'<path d="{drawn_path}" class="line"/><line x1="0" y1="0" x2="0" y2="{number(height)}" '
         'class="head"/></svg>'
     )

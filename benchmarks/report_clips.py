@@ -1,0 +1,251 @@
+"""Side-by-side video for the report: truth, prediction and difference in one picture.
+
+The three panes are composed into one video before it is encoded, so they cannot drift apart:
+whatever plays the video, every pane shows the same frame. Videos are small H.264 (yuv420p,
+index first) and travel inside the page as data addresses. Encoding is single-threaded with
+fixed settings and no dates, so that the same run gives the same bytes.
+"""
+
+import base64
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import torch
+from torchvision.io import encode_jpeg
+
+from dojobench.protocol import BadInputError
+
+GAIN = 4
+"""How many times the difference is amplified before it is coloured."""
+
+MAX_PANE_WIDTH = 384
+"""Wider panes are scaled down to this many pixels."""
+
+_ANCHORS = np.array(
+    [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]],
+    dtype=np.float64,
+)
+_LADDER = np.stack(
+    [np.interp(np.linspace(0, 5, 256), range(6), _ANCHORS[:, c]) for c in range(3)], axis=1
+)
+COLOURS: npt.NDArray[np.uint8] = np.rint(_LADDER).astype(np.uint8)
+"""``[256, 3]`` from black over violet and orange to pale yellow, lightness rising evenly
+(after the magma map of matplotlib, CC0)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """A clip chosen to be looked at.
+
+    Attributes:
+        role: ``best``, ``median``, ``worst``, or ``only``.
+        clip: Its id.
+        value: Its score.
+    """
+
+    role: str
+    clip: str
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Composite:
+    """Three panes in one encoded video.
+
+    Attributes:
+        video: The mp4's bytes.
+        poster: A JPEG of the last frame, of the video's size.
+        width: Of one pane, in pixels.
+        height: Of one pane, in pixels.
+        frames: How many.
+        rate: Frames per second.
+    """
+
+    video: bytes
+    poster: bytes
+    width: int
+    height: int
+    frames: int
+    rate: float
+
+    @property
+    def embedded_bytes(self) -> int:
+        """How much the video and its poster add to a page, base64 included."""
+        return 4 * math.ceil(len(self.video) / 3) + 4 * math.ceil(len(self.poster) / 3)
+
+
+def choose(
+    clip_values: Sequence[Mapping[str, Any]], metric: str, *, higher_is_better: bool
+) -> list[Choice]:
+    """Picks the best, the (lower) median and the worst clip, each clip at most once.
+
+    Args:
+        clip_values: As in ``summary.json``: mappings with ``clip`` and ``values``.
+        metric: By which to order; clips without it are left out.
+        higher_is_better: Its direction.
+
+    Returns:
+        Three choices, fewer where there are fewer clips; equal scores go by clip id.
+    """
+    scored = [
+        (float(c["values"][metric]), str(c["clip"]))
+        for c in clip_values
+        if c["values"].get(metric) is not None and math.isfinite(c["values"][metric])
+    ]
+    scored.sort(key=lambda pair: (-pair[0] if higher_is_better else pair[0], pair[1]))
+    if not scored:
+        return []
+    if len(scored) == 1:
+        places = [("only", 0)]
+    else:
+        places = [("best", 0), ("median", len(scored) // 2), ("worst", len(scored) - 1)]
+    picked: dict[int, str] = {}
+    for role, place in places if len(scored) > 2 else [p for p in places if p[0] != "median"]:
+        picked.setdefault(place, role)
+    return [Choice(role=r, clip=scored[k][1], value=scored[k][0]) for k, r in picked.items()]
+
+
+def compose(truth: Path, prediction: Path, *, context: int) -> Composite:
+    """Puts truth, prediction and their amplified difference side by side.
+
+    The difference is the mean over the channels of ``|prediction - truth|``, times ``GAIN``,
+    through ``COLOURS``. Frames that were given to the model carry a frame line in the
+    prediction's pane. Nothing but one pair of frames is held in memory.
+
+    Args:
+        truth: H.264 file with context and scored frames.
+        prediction: The same for the prediction, equal in size and length.
+        context: Leading frames that were given to the model.
+
+    Returns:
+        The encoded composite.
+
+    Raises:
+        BadInputError: If a file is missing or broken, or the two differ in size or length.
+    """
+    with _open(truth) as left, _open(prediction) as right, TemporaryDirectory() as folder:
+        rate = left.streams.video[0].average_rate or Fraction(10)
+        size = _pane_size(left.streams.video[0].width, left.streams.video[0].height)
+        count, last = 0, np.zeros((size[1], 3 * size[0], 3), dtype=np.uint8)
+        # The index is moved to the front at the end, which takes a file and not a buffer.
+        file = Path(folder) / "clip.mp4"
+        with av.open(str(file), "w", format="mp4", options=_MUXER) as out:
+            stream = _stream(out, rate, 3 * size[0], size[1])
+            for a, b in _pairs(left, right, truth, prediction):
+                last = _panes(a, b, size, given=count < context)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
+                count += 1
+            out.mux(stream.encode(None))
+        video = file.read_bytes()
+    if not count:
+        raise BadInputError(f"{truth} holds no frames; delete the run folder's videos and rerun")
+    poster = encode_jpeg(torch.from_numpy(last).permute(2, 0, 1).contiguous(), quality=82)
+    return Composite(
+        video=video,
+        poster=bytes(poster.numpy().tobytes()),
+        width=size[0],
+        height=size[1],
+        frames=count,
+        rate=float(rate),
+    )
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """Writes bytes as a ``data:`` address of the given media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+_MUXER = {"movflags": "+faststart", "fflags": "+bitexact"}
+_ENCODER = {
+    "crf": "25",
+    "preset": "medium",
+    "threads": "1",
+    "bf": "0",
+    "x264-params": "sliced-threads=0",
+}
+
+
+def _open(path: Path) -> Any:
+    if not path.is_file():
+        raise BadInputError(f"{path} is missing; run again with --videos to write it")
+    try:
+        container = av.open(str(path), "r")
+    except (av.FFmpegError, OSError) as error:
+        raise BadInputError(f"{path} is no readable video; delete it and run again") from error
+    if not container.streams.video:
+        container.close()
+        raise BadInputError(f"{path} holds no video stream; delete it and run again with --videos")
+    return container
+
+
+def _stream(out: Any, rate: Fraction, width: int, height: int) -> Any:
+    stream = out.add_stream("libx264", rate=rate, options=_ENCODER)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    stream.codec_context.gop_size = 12  # short, so that a step backwards is quick
+    stream.codec_context.thread_count = 1
+    stream.codec_context.flags |= av.codec.context.Flags.bitexact
+    return stream
+
+
+def _pane_size(width: int, height: int) -> tuple[int, int]:
+    scale = min(1.0, MAX_PANE_WIDTH / width)
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+def _pairs(left: Any, right: Any, truth: Path, prediction: Path) -> Iterator[tuple[Any, Any]]:
+    try:
+        for a, b in zip_longest(left.decode(video=0), right.decode(video=0)):
+            if a is None or b is None:
+                raise BadInputError(
+                    f"{prediction} and {truth} have unequal numbers of frames; "
+                    "delete the run folder's videos and run again with --videos"
+                )
+            if (a.width, a.height) != (b.width, b.height):
+                raise BadInputError(
+                    f"{prediction} is {b.width}x{b.height} and {truth} is {a.width}x{a.height}; "
+                    "delete the run folder's videos and run again with --videos"
+                )
+            yield a, b
+    except av.FFmpegError as error:
+        raise BadInputError(
+            f"{truth} or {prediction} is broken; delete both and run again with --videos"
+        ) from error
+
+
+def _panes(a: Any, b: Any, size: tuple[int, int], *, given: bool) -> npt.NDArray[np.uint8]:
+    truth, prediction = a.to_ndarray(format="rgb24"), b.to_ndarray(format="rgb24")
+    apart = np.abs(prediction.astype(np.int16) - truth.astype(np.int16)).mean(axis=2)
+    heat = COLOURS[np.minimum(np.rint(apart * GAIN), 255).astype(np.uint8)]
+    panes = [_fit(pane, size) for pane in (truth, prediction, heat)]
+    if given:
+        panes[1] = _outlined(panes[1])
+    return np.ascontiguousarray(np.concatenate(panes, axis=1))
+
+
+def _fit(pane: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    width, height = size
+    if pane.shape[1] == width and pane.shape[0] == height:
+        return pane
+    picture = torch.from_numpy(np.ascontiguousarray(pane)).permute(2, 0, 1)[None].float()
+    small = torch.nn.functional.interpolate(
+        picture, (height, width), mode="bilinear", antialias=True, align_corners=False
+    )
+    return small[0].round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+
+
+def _outlined(pane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Draws a line round a context frame, so that it is told apart without any script too."""
+    width = max(2, pane.shape[0] // 64)
+    marked = pane.copy()
+    for edge in (marked[:width], marked[-width:], marked[:, :width], marked[:, -width:]):
+        edge[...] = (240, 180, 40)
+    return marked

@@ -1,0 +1,349 @@
+"""What a report compares: runs of the same clips under the same convention, and nothing else.
+
+Everything here is derived from the records; a summary that somebody sent along is not
+trusted. Runs that cannot be compared are refused with one sentence, never mixed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from dojobench.benchmarks.records import Run, RunMeta, Summary, load_run
+from dojobench.benchmarks.summary import summarise
+from dojobench.metrics.intervals import Interval, paired_difference
+from dojobench.metrics.names import METRICS
+from dojobench.protocol import BadInputError
+
+LEVEL = 0.95
+BENCHMARK = "fidelity"
+
+# Known-bad and trivial models that dojobench brings along: they stand in every table and are
+# what a model is compared with.
+BASELINES = frozenset(
+    {"hold", "mean-future", "nearest-neighbour", "oracle", "noise", "lag", "swap", "garbage"}
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One run of the report.
+
+    Attributes:
+        label: Name that tells it from every other run of the report.
+        role: ``model``, ``baseline``, or ``control`` for a model that saw the truth.
+        style: Which series style the charts draw it in.
+        run: Its records.
+        summary: Derived from them.
+        clusters: Clip id to what counts as one independent draw.
+    """
+
+    label: str
+    role: Literal["model", "baseline", "control"]
+    style: int
+    run: Run
+    summary: Summary
+    clusters: Mapping[str, str]
+
+    @property
+    def meta(self) -> RunMeta:
+        """What was run."""
+        return self.run.meta
+
+    @property
+    def is_hold(self) -> bool:
+        """Whether this is the static frame that everything is compared with."""
+        return is_baseline(self.run, "hold")
+
+    def values(self, metric: str, split: str | None = None) -> dict[str, float]:
+        """Gives a metric per clip, seeds averaged; clips without it are left out."""
+        return {
+            c.clip: c.values[metric]
+            for c in self.summary.clip_values
+            if metric in c.values and split in (None, c.split)
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All runs of a report: models in the order given, then baselines, then controls.
+
+    Attributes:
+        entries: At least one.
+        metrics: Columns of every table, in the order of ``METRICS``.
+        primary: The metric that clips are ranked by.
+    """
+
+    entries: tuple[Entry, ...]
+    metrics: tuple[str, ...]
+    primary: str
+
+    @property
+    def meta(self) -> RunMeta:
+        """What all runs have in common: suite, convention, clips."""
+        return self.entries[0].meta
+
+    @property
+    def hold(self) -> Entry | None:
+        """The run of ``hold``, where there is one."""
+        return next((e for e in self.entries if e.is_hold), None)
+
+    @property
+    def models(self) -> tuple[Entry, ...]:
+        """What is judged: the models, or where there are none, every baseline but ``hold``."""
+        models = tuple(e for e in self.entries if e.role == "model")
+        return models or tuple(e for e in self.entries if e.role == "baseline" and not e.is_hold)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits in order of first appearance."""
+        return tuple(dict.fromkeys(c.split for c in self.entries[0].summary.clip_values))
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, str, str, str | None, float], Interval | None]:
+        return {}
+
+    def difference(
+        self, a: Entry, b: Entry, metric: str, *, split: str | None = None, level: float = LEVEL
+    ) -> Interval | None:
+        """Estimates ``a`` minus ``b`` on the clips that both have.
+
+        Returns:
+            The episode-clustered paired interval, or ``None`` where no clip has both numbers.
+        """
+        key = (a.label, b.label, metric, split, level)
+        if key not in self._differences:
+            ours, theirs = a.values(metric, split), b.values(metric, split)
+            clips = [clip for clip in ours if clip in theirs]
+            self._differences[key] = (
+                _paired(
+                    np.array([ours[c] for c in clips]),
+                    np.array([theirs[c] for c in clips]),
+                    np.array([a.clusters[c] for c in clips]),
+                    level,
+                )
+                if clips
+                else None
+            )
+        return self._differences[key]
+
+    @cached_property
+    def leaders(self) -> dict[str, tuple[str, ...]]:
+        """Per metric, the labels that cannot be told apart from the best mean.
+
+        Runs that saw the truth do not compete. The level is Bonferroni's over the comparisons
+        with the leader, so that a column of many runs crowns nobody by chance.
+        """
+        found = {}
+        for metric in self.metrics:
+            runs = [e for e in self.entries if e.role != "control" and metric in e.summary.metrics]
+            if len(runs) < 2 or not info(metric).directed:
+                continue
+            sign = 1 if info(metric).higher_is_better else -1
+            best = max(runs, key=lambda e: sign * e.summary.metrics[metric].mean)
+            level = 1 - (1 - LEVEL) / (len(runs) - 1)
+            rest = (e for e in runs if e is not best)
+            tied = [e for e in rest if not self._apart(best, e, metric, level)]
+            found[metric] = (best.label, *(e.label for e in tied))
+        return found
+
+    def _apart(self, a: Entry, b: Entry, metric: str, level: float) -> bool:
+        found = self.difference(a, b, metric, level=level)
+        return found is not None and excludes_zero(found)
+
+
+def _paired(
+    ours: npt.NDArray[np.float64],
+    theirs: npt.NDArray[np.float64],
+    clusters: npt.NDArray[np.str_],
+    level: float,
+) -> Interval:
+    """Estimates a paired difference; one episode has no spread to resample, so no interval."""
+    if len(set(clusters)) > 1:
+        return paired_difference(ours, theirs, clusters, level=level)
+    return Interval(
+        mean=float(np.mean(ours - theirs)), low=math.nan, high=math.nan, n=len(ours), clusters=1,
+        level=level, method="none: a single episode",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Info:
+    """How a metric is written: its name for people, unit, direction and decimals."""
+
+    label: str
+    unit: str
+    higher_is_better: bool
+    directed: bool
+    decimals: int
+    cap: float | None
+    description: str
+
+
+def info(metric: str) -> Info:
+    """Looks up a metric; one that this version does not know keeps its bare name."""
+    known = METRICS.get(metric)
+    if known is None:
+        return Info(
+            label=metric, unit="", higher_is_better=True, directed=False, decimals=3, cap=None,
+            description="",
+        )  # fmt: skip
+    return Info(
+        label=known.label,
+        unit=known.unit,
+        higher_is_better=known.higher_is_better,
+        directed=True,
+        decimals=2 if known.unit == "dB" else 3,
+        cap=known.cap,
+        description=known.description,
+    )
+
+
+def figure(metric: str, value: float, *, signed: bool = False) -> str:
+    """Writes a value of a metric with its decimals and a true minus sign, without its unit."""
+    if not math.isfinite(value):
+        return "n/a"
+    text = f"{value:{'+' if signed else ''}.{info(metric).decimals}f}"
+    zero = f"{0:.{info(metric).decimals}f}"
+    return zero if text.lstrip("+-") == zero else text.replace("-", "−")
+
+
+def span(metric: str, low: float | None, high: float | None, *, signed: bool = False) -> str:
+    """Writes an interval as ``[low, high]``, or nothing where there is none."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"[{figure(metric, low, signed=signed)}, {figure(metric, high, signed=signed)}]"
+
+
+def excludes_zero(interval: Interval) -> bool:
+    """Whether both ends lie on the same side of zero; false where there is no interval."""
+    return interval.low > 0 or interval.high < 0
+
+
+def is_baseline(run: Run, name: str | None = None) -> bool:
+    """Whether a run is one of the baselines that dojobench brings along (or the one named)."""
+    reference = run.meta.model.reference
+    return reference in BASELINES if name is None else reference == name
+
+
+def compare(run_dirs: Sequence[Path]) -> Comparison:
+    """Reads runs and the baselines beside them, and lays them next to each other.
+
+    Args:
+        run_dirs: Run folders; the same baseline beside several of them is taken once.
+
+    Returns:
+        What the sections of a report are made of.
+
+    Raises:
+        BadInputError: If there is no folder, a folder is no complete run, or two runs differ
+            in benchmark, suite, convention, metric version or clips.
+    """
+    if not run_dirs:
+        raise BadInputError("no run folder was given; name at least one that `dojobench run` wrote")
+    runs = [load_run(path) for path in dict.fromkeys(Path(p) for p in run_dirs)]
+    for run in runs:
+        run.require_complete()
+    for run in runs[:]:
+        runs.extend(b for b in run.baselines().values() if not _repeated(b, runs))
+    for run in runs:
+        _require_alike(runs[0], run)
+    entries = _styled(_labelled([_entry(run) for run in runs]))
+    metrics = _columns(entries)
+    return Comparison(
+        entries=entries, metrics=metrics, primary="psnr" if "psnr" in metrics else metrics[0]
+    )
+
+
+def _repeated(run: Run, others: Sequence[Run]) -> bool:
+    def same(a: RunMeta, b: RunMeta) -> bool:
+        return (a.model, a.suite, a.clip_ids, a.seeds) == (b.model, b.suite, b.clip_ids, b.seeds)
+
+    return any(same(run.meta, other.meta) for other in others)
+
+
+def _require_alike(first: Run, other: Run) -> None:
+    a, b = first.meta, other.meta
+    checks = (
+        ("benchmark", a.benchmark, b.benchmark),
+        ("suite", a.suite.name, b.suite.name),
+        ("version of the suite", a.suite.version, b.suite.version),
+        ("metric convention", a.convention, b.convention),
+        ("metric version", a.metric_version, b.metric_version),
+        ("number of clips scored", len(a.clip_ids), len(b.clip_ids)),
+    )
+    for what, ours, theirs in checks:
+        if ours != theirs:
+            raise BadInputError(
+                f"{first.path} and {other.path} cannot stand in one report because they differ in "
+                f"{what} ('{ours}' and '{theirs}'); write a report for each"
+            )
+    if set(a.clip_ids) != set(b.clip_ids):
+        raise BadInputError(
+            f"{first.path} and {other.path} cannot stand in one report because they scored "
+            "different clips; run both with the same --limit and --splits"
+        )
+    if a.benchmark != BENCHMARK:
+        raise BadInputError(
+            f"{first.path} holds the benchmark '{a.benchmark}', which this report cannot show; "
+            f"give runs of '{BENCHMARK}'"
+        )
+
+
+def _entry(run: Run) -> Entry:
+    role: Literal["model", "baseline", "control"] = "baseline" if is_baseline(run) else "model"
+    if run.meta.model.privileged:
+        role = "control"
+    return Entry(
+        label=run.meta.model.name,
+        role=role,
+        style=0,
+        run=run,
+        summary=summarise(run),
+        clusters={r.clip: r.cluster for r in run.records},
+    )
+
+
+def _labelled(entries: list[Entry]) -> list[Entry]:
+    """Adds to equal names what tells them apart: options, then the folder, then a count."""
+
+    def options(entry: Entry) -> str:
+        return ", ".join(f"{k}={v}" for k, v in sorted(entry.meta.model.options.items()))
+
+    for suffix in (options, lambda e: e.run.path.resolve().name):
+        labels = [e.label for e in entries]
+        entries = [
+            replace(e, label=f"{e.label} ({suffix(e)})")
+            if labels.count(e.label) > 1 and suffix(e)
+            else e
+            for e in entries
+        ]
+    seen: dict[str, int] = {}
+    for k, entry in enumerate(entries):
+        seen[entry.label] = seen.get(entry.label, 0) + 1
+        if seen[entry.label] > 1:
+            entries[k] = replace(entry, label=f"{entry.label} #{seen[entry.label]}")
+    return entries
+
+
+def _styled(entries: list[Entry]) -> tuple[Entry, ...]:
+    """Orders models, ``hold``, baselines, controls; ``hold`` keeps the last style for itself."""
+    rank = {"model": 0, "baseline": 2, "control": 3}
+    ordered = sorted(entries, key=lambda e: 1 if e.is_hold else rank[e.role])
+    free = iter(range(len(entries)))
+    return tuple(replace(e, style=7 if e.is_hold else next(free) % 7) for e in ordered)
+
+
+def _columns(entries: Sequence[Entry]) -> tuple[str, ...]:
+    named = {m for e in entries for m in (*e.summary.metrics, *e.summary.not_computed)}
+    if not named:
+        raise BadInputError(
+            f"{entries[0].run.path} holds no metric at all; run again with --metrics psnr,ssim"
+        )
+    known = [m for m in METRICS if m in named]
+    return (*known, *sorted(named - set(known)))
