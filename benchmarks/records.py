@@ -191,7 +191,7 @@ class Record(_Entry):
     values: dict[str, Finite]
     curves: dict[str, tuple[Finite, ...]] = {}
     not_computed: dict[str, str] = {}
-    checks: dict[str, Finite | str] = {}
+    checks: dict[str, bool | Finite | str] = {}
     timings: Timings = Timings()
 
     @property
@@ -239,6 +239,7 @@ class ClipValues(_Entry):
     """One clip's numbers, averaged over seeds."""
 
     clip: str
+    source: str
     episode: str
     split: str
     values: dict[str, Finite]

@@ -1,0 +1,76 @@
+"""The table at the end of a run: the model beside its baselines, every number with its interval."""
+
+from typing import TextIO
+
+from rich.console import Console
+from rich.table import Table
+
+from dojobench.benchmarks.records import MetricSummary, Run, Summary, load_summary
+from dojobench.metrics.names import METRICS
+
+
+def print_table(run: Run, *, file: TextIO) -> None:
+    """Prints a finished run and its baselines, and what was not computed."""
+    summary = load_summary(run.path)
+    rows = [summary, *(load_summary(baseline.path) for baseline in run.baselines().values())]
+    names = [n for n in METRICS if n != "mse" and any(n in row.metrics for row in rows)]
+    table = Table(title=_title(summary), title_justify="left", caption_justify="left")
+    table.add_column("model")
+    for name in names:
+        info = METRICS[name]
+        arrow = "higher is better" if info.higher_is_better else "lower is better"
+        unit = f", {info.unit}" if info.unit else ""
+        table.add_column(f"{info.label}{unit}\n({arrow})", justify="right")
+    for place, row in enumerate(rows):
+        label = row.model + (" (sees the truth)" if row.privileged else "")
+        cells = [_cell(row.metrics.get(name)) for name in names]
+        table.add_row(label, *cells, style="bold" if place == 0 else None)
+    console = Console(file=file, width=None if file.isatty() else 100, highlight=False)
+    console.print(table)
+    interval = next(iter(summary.metrics.values()), None)
+    if interval is not None and interval.low is not None:
+        console.print(
+            f"[{interval.level:.0%} intervals: {interval.method} bootstrap over episodes]",
+            markup=False,
+        )
+    elif interval is not None:
+        console.print("No intervals: all clips come from one episode.")
+    for name, reason in summary.not_computed.items():
+        console.print(f"{name}: {reason}", markup=False)
+    for sentence in (*_warnings(rows), *run.meta.notes):
+        console.print(sentence, markup=False)
+
+
+def _title(summary: Summary) -> str:
+    seeds = f", {len(summary.seeds)} seeds" if len(summary.seeds) > 1 else ""
+    return (
+        f"{summary.model} on {summary.suite}: {summary.clips} clips of {summary.episodes} "
+        f"episodes{seeds}, convention {summary.convention}"
+    )
+
+
+def _cell(found: MetricSummary | None) -> str:
+    if found is None:
+        return "not computed"
+    if found.low is None or found.high is None:
+        return f"{found.mean:.3f}"
+    return f"{found.mean:.3f}\n{found.low:.3f} to {found.high:.3f}"
+
+
+def _warnings(rows: list[Summary]) -> list[str]:
+    """Says in plain language where a model does not beat hold or ignores its actions."""
+    said, model = [], rows[0]
+    hold = next((row for row in rows[1:] if row.model == "hold"), None)
+    if hold is not None and model.model != "hold" and "psnr" in model.metrics:
+        mine, its = model.metrics["psnr"].mean, hold.metrics["psnr"].mean
+        if mine <= its:
+            said.append(
+                f"{model.model} does not beat hold: repeating the last frame scores "
+                f"{its:.2f} dB and {model.model} {mine:.2f} dB."
+            )
+    change = model.checks.get("answer_change")
+    if change is not None and change.mean == 0:
+        said.append(
+            f"{model.model} ignores its actions: others changed no pixel on {change.n} clips."
+        )
+    return said
