@@ -29,6 +29,8 @@ from dojobench.protocol.errors import BadInputError
 # Decoding this many frames that nobody wants is cheaper than a seek, which empties the decoder.
 _SKIP_RATHER_THAN_SEEK = 4
 
+_FORKED: list[OrderedDict[Path, "VideoReader"]] = []
+
 
 class VideoReader:
     """One video file, read by frame number.
@@ -40,6 +42,10 @@ class VideoReader:
         index: Its index, where it was made before.
         threads: Decoder threads; 0 lets the decoder choose.
 
+    Attributes:
+        index: Which frames the file holds.
+        decoded: Number of frames that the decoder has given so far, wanted or not.
+
     Raises:
         BadInputError: If the file cannot be read as a video.
     """
@@ -47,6 +53,7 @@ class VideoReader:
     def __init__(self, path: Path, *, index: FrameIndex | None = None, threads: int = 1) -> None:
         self.path = Path(path)
         self.index = index_video(self.path) if index is None else index
+        self.decoded = 0
         self._threads = threads
         self._to_rgb = VideoReformatter()
         self._container: InputContainer | None = None
@@ -120,7 +127,9 @@ class VideoReader:
                 f"The video {self.path} has no frame {number}: it holds {len(self.index)} frames"
                 f"{self.index.fault}, so ask for 0 to {len(self.index) - 1}."
             )
-        frame = self._to_rgb.reformat(self._decode(number), format="rgb24")
+        frame = self._to_rgb.reformat(
+            self._decode(number), format="rgb24", threads=self._threads
+        )
         if (frame.height, frame.width) != self.index.resolution:
             raise BadInputError(
                 f"Frame {number} of {self.path} is {frame.height}x{frame.width} but the video is "
@@ -185,6 +194,7 @@ class VideoReader:
         while True:
             while self._pending:
                 frame = self._pending.popleft()
+                self.decoded += 1
                 tick = self._tick(frame)
                 if tick == wanted:
                     return None if frame.is_corrupt else frame
@@ -264,8 +274,10 @@ class VideoPool:
 
     def _reader(self, path: Path) -> VideoReader:
         if self._process != os.getpid():
-            # A forked decoder shares its file position with the parent's.
-            self._readers.clear()
+            # A forked decoder shares its file position with the parent's and lacks its threads:
+            # it can be neither used nor freed, so it is put aside for the process's lifetime.
+            _FORKED.append(self._readers)
+            self._readers = OrderedDict()
             self._process = os.getpid()
         reader = self._readers.pop(path, None)
         if reader is None:
