@@ -15,18 +15,19 @@ script takes a random other one.
 from dataclasses import dataclass
 from pathlib import Path
 
-from dojobench.datasets.formats import open_source
+from dojobench.datasets.embodiments import embodiment
 from dojobench.datasets.freeze import Chosen, FreezePlan, make_header, make_records, slug
 from dojobench.datasets.lerobot import LeRobotSource
 from dojobench.datasets.manifest import Manifest, encode_manifest, parse_manifest
 from dojobench.datasets.reading import ReadOptions
 from dojobench.datasets.sampling import Window, all_windows, uniform_over_datasets
-from dojobench.datasets.statistics import load_camera
+from dojobench.datasets.statistics import load_camera, load_modality
 from dojobench.protocol.errors import BadInputError
 
 REPOSITORY = "nvidia/PhysicalAI-Robotics-GR00T-Teleop-GR1"
 """Dataset repository on Hugging Face that holds all three sets."""
 
+_EMBODIMENT = "gr1"
 _IN_LAB = (
     "gr1_unified.pnp_handover_plate_robot",
     "gr1_unified.pnp_cucumber_robot",
@@ -115,7 +116,7 @@ def freeze_released(recipe: Recipe, data: Path | None) -> tuple[Manifest, dict[s
     sources = {slug(root.name): _open(recipe, root) for root in roots}
     plan = FreezePlan(
         name=recipe.name,
-        embodiment="gr1",
+        embodiment=_EMBODIMENT,
         frames=recipe.frames,
         stride=recipe.stride,
         resolution=recipe.resolution,
@@ -143,9 +144,8 @@ def find_datasets(recipe: Recipe, data: Path | None) -> list[Path]:
     how = f"get {recipe.obtain} and name its folder with --data"
     if data is None:
         raise BadInputError(f"The suite {recipe.name} needs data that are not at hand; {how}.")
-    folder = Path(data) / recipe.folder
-    if not folder.is_dir():
-        folder = Path(data)
+    inside = Path(data) / recipe.folder
+    folder = inside if inside.is_dir() else Path(data)
     if recipe.datasets:
         missing = [each for each in recipe.datasets if not _is_lerobot(folder / each)]
         if missing:
@@ -156,7 +156,8 @@ def find_datasets(recipe: Recipe, data: Path | None) -> list[Path]:
         return [folder / each for each in recipe.datasets]
     if _is_lerobot(folder):
         return [folder]
-    found = sorted(path.parent.parent for path in folder.glob("*/meta/info.json"))
+    named = folder.resolve().name == recipe.folder
+    found = sorted(path.parent.parent for path in folder.glob("*/meta/info.json")) if named else []
     if not found:
         raise BadInputError(f"The suite {recipe.name} finds no LeRobot dataset in {folder}; {how}.")
     return found
@@ -170,9 +171,10 @@ def _open(recipe: Recipe, root: Path) -> LeRobotSource:
     modality = root / "meta" / "modality.json"
     camera = load_camera(modality, recipe.video) if modality.is_file() else None
     camera = camera or f"observation.images.{recipe.video}"
-    source = open_source(root, "lerobot", options=ReadOptions(camera=camera))
-    if not isinstance(source, LeRobotSource):
-        raise TypeError(f"the LeRobot reader gave a {type(source).__name__}")
+    source = LeRobotSource(root, ReadOptions(camera=camera))
+    if modality.is_file():
+        # Another robot's data would otherwise be scored as a GR-1's without a word.
+        embodiment(_EMBODIMENT).columns(load_modality(modality), source.action_dim)
     return source
 
 

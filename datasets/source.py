@@ -102,6 +102,10 @@ class EpisodeSource(Protocol):
         """Opens one episode; no video is decoded yet."""
         ...
 
-    def check(self) -> list[Problem]:
-        """Looks for what is wrong in the dataset; an empty list says nothing was found."""
+    def check(self, *, deep: bool = False) -> list[Problem]:
+        """Looks for what is wrong in the dataset; an empty list says nothing was found.
+
+        Args:
+            deep: Also decode every video.
+        """
         ...
