@@ -20,6 +20,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command("dojobench.benchmarks.cli:run", "score a world model on a suite"),
     "score": Command("dojobench.benchmarks.cli:score", "score a folder of predicted videos"),
     "report": Command("dojobench.benchmarks.cli:report", "write one HTML report of run folders"),
+    "speed": Command("dojobench.benchmarks.speed_cli:speed", "time a model as its user feels it"),
     "data": Command("dojobench.datasets.cli:main", "freeze, list, show and check robot video"),
     "serve": Command("dojobench.protocol.cli:serve", "serve a world model over the network"),
     "conform": Command("dojobench.protocol.cli:conform", "check that a model keeps the contract"),
