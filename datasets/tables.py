@@ -44,7 +44,8 @@ def read_table(path: Path, columns: Sequence[str]) -> pa.Table:
     Raises:
         BadInputError: If the file is missing or no parquet.
     """
-    present = [name for name in columns if name in column_names(path)]
+    known = column_names(path)
+    present = [name for name in dict.fromkeys(columns) if name in known]
     try:
         return pq.read_table(path, columns=present)
     except (pa.ArrowException, OSError) as error:

@@ -223,4 +223,5 @@ def _read_npy(path: Path) -> ActionArray:
             f"The actions {path} are {values.dtype} of shape {values.shape}; save an array "
             "[rows, dim] of floats."
         )
-    return np.asarray(values.reshape(len(values), -1), dtype=np.float32)
+    columns = values if values.ndim == 2 else values[:, None]
+    return np.asarray(columns, dtype=np.float32)
