@@ -11,6 +11,7 @@ lies on the worse side: noise between two equal models does not break a build.
 """
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -122,7 +123,7 @@ def judge_against(
 
     Returns:
         A verdict a metric; one fails when the whole interval of the difference is on the worse
-        side of zero.
+        side of zero. With a single episode there is no interval, and the sentence says so.
 
     Raises:
         BadInputError: If the two runs are not comparable.
@@ -134,6 +135,8 @@ def judge_against(
         difference = compare(summary, previous, name)
         worse = difference.high < 0 if METRICS[name].higher_is_better else difference.low > 0
         word = "got worse" if worse else "did not get worse"
+        if math.isnan(difference.low):
+            word = "cannot be judged"
         verdicts.append(Verdict(not worse, f"{name} {word}: difference {_interval(difference)}"))
     return verdicts
 
@@ -158,7 +161,7 @@ def compare(summary: Summary, other: Summary, metric: str) -> Interval:
     return paired_difference(
         np.array([mine[clip] for clip in clips]),
         np.array([theirs[clip] for clip in clips]),
-        np.array([episodes[clip] for clip in clips]),
+        [repr(episodes[clip]) for clip in clips],
     )
 
 
@@ -182,7 +185,7 @@ def read_summary(path: Path) -> Summary:
 
 def _comparable(summary: Summary, previous: Summary) -> None:
     for what, mine, theirs in (
-        ("suite", summary["suite"]["version"], previous["suite"]["version"]),
+        ("suite", summary["suite_version"], previous["suite_version"]),
         ("convention", summary["convention"], previous["convention"]),
         ("metric version", summary["metric_version"], previous["metric_version"]),
     ):
@@ -208,7 +211,7 @@ def _metric(summary: Summary, metric: str) -> Mapping[str, Any]:
         reason = summary.get("not_computed", {}).get(metric)
         known = ", ".join(sorted(metrics))
         raise BadInputError(
-            f"there is no {metric} in the run of {summary['model']['name']}"
+            f"there is no {metric} in the run of {summary['model']}"
             + (f" ({reason})" if reason else f"; it has {known}")
         )
     return metrics[metric]
@@ -219,8 +222,12 @@ def _holds(left: float, op: str, right: float) -> bool:
 
 
 def _text(stated: Mapping[str, Any]) -> str:
-    return f"{stated['mean']:.4g} [{stated['low']:.4g}, {stated['high']:.4g}], n = {stated['n']}"
+    low, high = stated["low"], stated["high"]
+    ends = "no interval" if low is None or high is None else f"[{low:.4g}, {high:.4g}]"
+    return f"{stated['mean']:.4g} {ends}, n = {stated['n']}"
 
 
 def _interval(interval: Interval) -> str:
+    if math.isnan(interval.low):
+        return f"{interval.mean:+.4g} ({interval.method}), n = {interval.n}"
     return f"{interval.mean:+.4g} [{interval.low:+.4g}, {interval.high:+.4g}], n = {interval.n}"
