@@ -2,19 +2,15 @@
 
 import shlex
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
-
-if TYPE_CHECKING:
-    from dojobench.benchmarks.records import Run
 
 RUNS = Path("runs")
 
 Convention = Literal["aligned", "dreamdojo", "pooled", "irasim_gray", "dino_wm"]
-Positional = tyro.conf.Positional
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +49,11 @@ class _Scoring:
 class RunCommand(_Scoring):
     """Scores a world model on a suite."""
 
-    model: Positional[str]
+    model: tyro.conf.Positional[str]
     """Registered name, module:factory, checkpoint folder or address (ws://…, http://…)."""
-    options: Annotated[Positional[tuple[str, ...]], tyro.conf.arg(metavar="KEY=VALUE")] = ()
+    options: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE …]")
+    ] = ()
     """Options of the model's factory."""
     suite: str
     """Manifest (.jsonl) or name of a suite."""
@@ -77,7 +75,7 @@ class ScoreCommand(_Scoring):
     frames; CLIP.s1.mp4 is its prediction with seed 1.
     """
 
-    predictions: Positional[Path]
+    predictions: tyro.conf.Positional[Path]
     """Folder of predictions, or one file."""
     suite: str | None = None
     """Manifest (.jsonl) or name of the suite that was predicted."""
@@ -95,7 +93,7 @@ class ScoreCommand(_Scoring):
 class ReportCommand:
     """Writes one HTML report of one or more run folders."""
 
-    runs: Positional[tuple[Path, ...]] = field(default=())
+    runs: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders; several stand side by side."""
     out: Path | None = None
     """The HTML file. Default: report.html in the first run folder."""
@@ -191,7 +189,7 @@ def _say(folder: Path) -> int:
     from dojobench.benchmarks.records import load_run
     from dojobench.benchmarks.tables import print_table
 
-    result: Run = load_run(folder)
+    result = load_run(folder)
     print_table(result, file=sys.stdout)
     print(f"\nResult: {folder}")
     print(f"Next:   dojobench report {shlex.quote(str(folder))}")

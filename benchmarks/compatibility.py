@@ -84,11 +84,12 @@ class _ResizedSession:
         self._resolution = resolution
 
     def step(self, actions: Actions) -> Frames:
-        frames = self._session.step(actions)
+        frames: Any = self._session.step(actions)
         # What is no frame at all is left as it is, for the check of answers to name.
-        if not isinstance(frames, torch.Tensor) or frames.dtype != torch.uint8 or frames.ndim != 5:
-            return frames
-        return resize_frames(frames, self._resolution)
+        if isinstance(frames, torch.Tensor) and frames.dtype == torch.uint8 and frames.ndim == 5:
+            frames = resize_frames(frames, self._resolution)
+        answer: Frames = frames
+        return answer
 
     def close(self) -> None:
         self._session.close()

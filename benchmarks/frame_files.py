@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Protocol
 
+import av
 import numpy as np
 import torch
-from torchvision.io import ImageReadMode, decode_image
 
 from dojobench.datasets.video import VideoReader
 from dojobench.protocol import BadInputError, Frames
@@ -116,7 +116,7 @@ class _VideoFrames:
 
 
 class _PngFolder:
-    frame_rate = None
+    frame_rate: float | None = None
 
     def __init__(self, path: Path) -> None:
         numbered: dict[int, Path] = {}
@@ -152,17 +152,17 @@ class _PngFolder:
     @staticmethod
     def _decode(file: Path) -> torch.Tensor:
         try:
-            data = torch.from_numpy(np.frombuffer(file.read_bytes(), dtype=np.uint8).copy())
-            picture: torch.Tensor = decode_image(data, mode=ImageReadMode.RGB)
-        except (OSError, RuntimeError, ValueError) as error:
+            with av.open(str(file), format="png_pipe") as container:
+                frame = next(container.decode(video=0))
+                return torch.from_numpy(frame.to_ndarray(format="rgb24")).permute(2, 0, 1)
+        except (OSError, ValueError, StopIteration, av.FFmpegError) as error:
             raise BadInputError(f"{file} is no readable PNG; write it again") from error
-        return picture
 
 
 class _NpzFrames:
     """Streams the array ``frames`` out of an npz: never unpickled, never whole in memory."""
 
-    frame_rate = None
+    frame_rate: float | None = None
 
     def __init__(self, path: Path) -> None:
         self._path = path

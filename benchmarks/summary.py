@@ -5,7 +5,7 @@ its interval comes from resampling episodes, because clips of one episode are no
 draws. What seeds do to the mean stands beside the interval and is not part of it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,9 @@ from dojobench.benchmarks.records import (
     Run,
     Summary,
 )
-from dojobench.metrics.intervals import cluster_bootstrap
+from dojobench.metrics.intervals import cluster_bootstrap, curve_band
 
 LEVEL = 0.95
-BAND_RESAMPLES = 1000
-
 Array = npt.NDArray[np.float64]
 
 
@@ -88,21 +86,15 @@ def _summarise(records: Sequence[Record], value: Callable[[Record], float]) -> M
         by_seed.setdefault(record.seed, []).append(value(record))
         clusters[record.clip] = record.cluster
     means = np.array([np.mean(values) for values in by_clip.values()])
-    names = np.array([clusters[clip] for clip in by_clip])
-    # One episode has no spread between episodes to resample.
-    found = (
-        cluster_bootstrap(means, names, method="bca", level=LEVEL, seed=0)
-        if len(set(names)) > 1
-        else None
-    )
+    found = cluster_bootstrap(means, [clusters[clip] for clip in by_clip], level=LEVEL, seed=0)
     return MetricSummary(
-        mean=float(np.mean(means)),
-        low=_finite(found.low) if found else None,
-        high=_finite(found.high) if found else None,
-        n=len(means),
-        clusters=len(set(names)),
-        method=found.method if found else "none: a single episode",
-        level=LEVEL,
+        mean=found.mean,
+        low=_finite(found.low),
+        high=_finite(found.high),
+        n=found.n,
+        clusters=found.clusters,
+        method=found.method,
+        level=found.level,
         seed_sd=float(np.std([np.mean(v) for v in by_seed.values()], ddof=1))
         if len(by_seed) > 1
         else None,
@@ -110,7 +102,7 @@ def _summarise(records: Sequence[Record], value: Callable[[Record], float]) -> M
 
 
 def curve_summary(records: Sequence[Record], metric: str) -> CurveSummary:
-    """Mean per frame over clips (seeds averaged first), with a percentile bootstrap band."""
+    """Mean per frame over clips (seeds averaged first), with a pointwise band."""
     chosen = [record for record in records if metric in record.curves]
     length = max(len(record.curves[metric]) for record in chosen)
     stacks: dict[str, list[Array]] = {}
@@ -121,42 +113,21 @@ def curve_summary(records: Sequence[Record], metric: str) -> CurveSummary:
         stacks.setdefault(record.clip, []).append(curve)
         clusters[record.clip] = record.cluster
     table = np.stack([np.mean(curves, axis=0) for curves in stacks.values()])
-    low, high = _band(table, [clusters[clip] for clip in stacks])
+    band = curve_band(table, [clusters[clip] for clip in stacks], level=LEVEL)
     return CurveSummary(
-        mean=tuple(float(v) for v in np.nanmean(table, axis=0)),
-        low=tuple(_finite(v) for v in low),
-        high=tuple(_finite(v) for v in high),
-        n=tuple(int(v) for v in np.isfinite(table).sum(axis=0)),
+        mean=tuple(float(v) for v in band.mean),
+        low=tuple(_finite(v) for v in band.low),
+        high=tuple(_finite(v) for v in band.high),
+        n=tuple(int(v) for v in band.n),
     )
-
-
-def _band(table: Array, clusters: Sequence[str]) -> tuple[Array, Array]:
-    """Resamples clusters for all frames at once; ``table`` is clips by frames, NaN for none."""
-    names = sorted(set(clusters))
-    length = table.shape[1]
-    if len(names) < 2:
-        return np.full(length, np.nan), np.full(length, np.nan)
-    member = np.array([[c == name for c in clusters] for name in names], dtype=np.float64)
-    sums = member @ np.nan_to_num(table)
-    counts = member @ np.isfinite(table).astype(np.float64)
-    weights = np.random.default_rng(0).multinomial(
-        len(names), np.full(len(names), 1 / len(names)), size=BAND_RESAMPLES
-    )
-    total = weights @ counts
-    means = np.where(total > 0, weights @ sums / np.maximum(total, 1), np.nan)
-    edges = np.array([(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    low, high = np.nanquantile(means, edges, axis=0)
-    # Where a single episode is left, its value repeated is no band.
-    alone = (counts > 0).sum(axis=0) < 2
-    return np.where(alone, np.nan, low), np.where(alone, np.nan, high)
 
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _in_order(names: object) -> list[str]:
-    return list(dict.fromkeys(names))  # type: ignore[call-overload, no-any-return]
+def _in_order(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
 
 
 def _not_computed(records: Sequence[Record], total: int) -> dict[str, str]:

@@ -29,10 +29,8 @@ def print_table(run: Run, *, file: TextIO) -> None:
     console.print(table)
     interval = next(iter(summary.metrics.values()), None)
     if interval is not None and interval.low is not None:
-        console.print(
-            f"[{interval.level:.0%} intervals: {interval.method} bootstrap over episodes]",
-            markup=False,
-        )
+        told = f"{interval.level:.0%} intervals by episode, {interval.clusters} of them"
+        console.print(f"{told} (method: {interval.method})", markup=False)
     elif interval is not None:
         console.print("No intervals: all clips come from one episode.")
     for name, reason in summary.not_computed.items():
