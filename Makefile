@@ -5,7 +5,7 @@ BASE_PYTHON ?= python3
 ROOMS := metrics protocol simulator datasets benchmarks
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types architecture unit slow docs bench package clean
+.PHONY: help setup demo test lint types architecture unit slow gpu docs bench package clean
 
 help:
 	@echo "make demo     set up, score the baselines and write a report to look at"
@@ -29,7 +29,7 @@ setup: .venv/.ready
 	@for room in $(ROOMS); do ln -s ../../$$room .lint/dojobench/$$room; done
 
 ifeq ($(PYTHON),.venv/bin/python)
-unit lint types architecture slow docs bench package demo: setup
+unit lint types architecture slow gpu docs bench package demo: setup
 endif
 
 lint:
@@ -47,6 +47,21 @@ unit:
 
 slow:
 	$(PYTHON) -m pytest -m slow tests
+
+# The speed benchmarks of the harness itself; one process, or they would time each other.
+bench:
+	DOJOBENCH_HARNESS=1 $(PYTHON) -m pytest -p no:xdist -o addopts="--import-mode=importlib -ra" \
+		--benchmark-only --benchmark-columns=min,median,iqr,rounds benchmarks/harness
+
+# Links, and every Python block of the docs.
+docs:
+	$(PYTHON) -m pytest -q tests/docs -k 'links or parses'
+
+gpu:
+	$(PYTHON) -m pytest -m gpu tests
+
+package:
+	$(PYTHON) -m build --outdir dist .
 
 test: lint types architecture unit docs
 
