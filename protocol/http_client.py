@@ -285,7 +285,7 @@ class Track2Session:
             raise BadInputError(f"a closed session at {self._model.wire.address} was stepped")
         check_actions(self._model.spec, actions, batch=self._batch)
         most = self._model.profile.prediction_frames.max
-        parts = [self._advance(part) for part in actions.cpu().split(most, dim=1)]
+        parts = [self._advance(part) for part in torch.split(actions.cpu(), most, dim=1)]
         return torch.cat(parts, dim=1).to(self._device)
 
     def close(self) -> None:
@@ -309,14 +309,13 @@ class Track2Session:
         return frames
 
     def _sample(self, k: int, actions: list[list[float]]) -> Sample:
-        history = self._images[k]
         return Sample(
             sample_id=f"sample-{k}",
             # The position keeps a later step from repeating the noise of the first one.
             seed=self._seed + self._position * 2**31,
             context=Context(
-                frames=history,
-                actions=self._actions[k][len(self._actions[k]) - (len(history) - 1) :],
+                frames=self._images[k],
+                actions=self._actions[k],
                 instruction=self._instruction,
             ),
             actions=actions,

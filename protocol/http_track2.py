@@ -8,7 +8,7 @@ import hashlib
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager
@@ -87,16 +87,21 @@ class Answers:
             if self._digests.setdefault(request_id, digest) != digest:
                 raise Refusal(409, "REQUEST_ID_CONFLICT", "request_id was used for another request")
             _trim(self._digests, KEPT_REQUESTS)
-            future = self._futures.get(request_id)
-            if future is not None and future.done() and future.exception() is not None:
-                return None
+            return self._usable(request_id)
+
+    def add(self, request_id: str, begin: "Callable[[], Future[bytes]]") -> "Future[bytes]":
+        """Begins an answer, unless a retry of the request has begun it meanwhile."""
+        with self._lock:
+            future = self._usable(request_id)
+            if future is None:
+                future = self._futures[request_id] = begin()
+                _trim(self._futures, KEPT_ANSWERS)
             return future
 
-    def keep(self, request_id: str, future: "Future[bytes]") -> None:
-        """Remembers an answer under way."""
-        with self._lock:
-            self._futures[request_id] = future
-            _trim(self._futures, KEPT_ANSWERS)
+    def _usable(self, request_id: str) -> "Future[bytes] | None":
+        future = self._futures.get(request_id)
+        failed = future is not None and future.done() and future.exception() is not None
+        return None if failed else future
 
 
 def _trim(table: "OrderedDict[str, bytes] | OrderedDict[str, Future[bytes]]", most: int) -> None:
@@ -151,7 +156,7 @@ class Track2Service:
         future = self._answers.known(request.request_id, digest)
         if future is None:
             jobs = read_jobs(request, self.declared, self._model.spec)
-            future = self._queue(request, jobs)
+            future = self._answers.add(request.request_id, lambda: self._queue(request, jobs))
         try:
             return future.result(self._timeout)
         except FutureTimeout:
@@ -177,7 +182,6 @@ class Track2Service:
             lambda: predict(self._model, jobs, request, device=self._device)
         )
         future.add_done_callback(lambda _: self._slots.release())
-        self._answers.keep(request.request_id, future)
         return future
 
     def stop(self) -> None:

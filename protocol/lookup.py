@@ -110,13 +110,13 @@ def _connect(address: str, options: Mapping[str, str], who: str) -> WorldModel:
     scheme = address.partition("://")[0].lower()
     factory: Callable[..., WorldModel]
     if scheme in ("ws", "wss"):
-        from dojobench.protocol import client
+        from dojobench.protocol.client import connect as connect_wire
 
-        factory = client.connect
+        factory = connect_wire
     elif scheme in ("http", "https"):
-        from dojobench.protocol import http_client
+        from dojobench.protocol.http_client import connect as connect_http
 
-        factory = http_client.connect
+        factory = connect_http
     else:
         raise BadInputError(f"{who} has the scheme {scheme}; ws, wss, http and https are known")
     arguments = bind_options(factory, {**options, "address": address}, who=who)
