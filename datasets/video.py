@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import Any
 
 import av
+import numpy as np
+import numpy.typing as npt
 import torch
 from av.container import InputContainer
 from av.error import FFmpegError
@@ -102,13 +104,14 @@ class VideoReader:
         """
         height, width = self.index.resolution
         out = torch.empty((len(frames), 3, height, width), dtype=torch.uint8)
+        target = out.numpy()  # shares memory; numpy moves the channels faster than torch
         places: dict[int, list[int]] = {}
         for place, frame in enumerate(frames):
             places.setdefault(int(frame), []).append(place)
         for frame in sorted(places):
             picture = self._picture(frame)
             for place in places[frame]:
-                out[place] = picture
+                np.copyto(target[place], picture.transpose(2, 0, 1))
         return out
 
     def verify(self) -> None:
@@ -120,22 +123,20 @@ class VideoReader:
         for number in range(len(self.index)):
             self._decode(number)
 
-    def _picture(self, number: int) -> torch.Tensor:
-        """Gives one frame as uint8 RGB ``[3, height, width]``, a view of decoder output."""
+    def _picture(self, number: int) -> npt.NDArray[np.uint8]:
+        """Gives one frame as RGB ``[height, width, 3]``."""
         if not 0 <= number < len(self.index):
             raise BadInputError(
                 f"The video {self.path} has no frame {number}: it holds {len(self.index)} frames"
                 f"{self.index.fault}, so ask for 0 to {len(self.index) - 1}."
             )
-        frame = self._to_rgb.reformat(
-            self._decode(number), format="rgb24", threads=self._threads
-        )
+        frame = self._to_rgb.reformat(self._decode(number), format="rgb24", threads=self._threads)
         if (frame.height, frame.width) != self.index.resolution:
             raise BadInputError(
                 f"Frame {number} of {self.path} is {frame.height}x{frame.width} but the video is "
                 f"{self.index.resolution[0]}x{self.index.resolution[1]}; re-encode it at one size."
             )
-        return torch.from_numpy(frame.to_ndarray()).permute(2, 0, 1)
+        return np.asarray(frame.to_ndarray(), dtype=np.uint8)
 
     def _decode(self, number: int) -> VideoFrame:
         if number == self._at and self._frame is not None:
