@@ -1,4 +1,4 @@
-"""Charts as SVG text: small, deterministic, styled by the page, legible in both colour modes.
+"""Curves as SVG text: small, deterministic, styled by the page, legible in both colour modes.
 
 A chart carries no colours of its own: it names classes (``s0`` to ``s7`` for the series, each
 with its own dash), and the page's stylesheet gives them one set of colours for light and one
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from dojobench.benchmarks.svg import (
+    STYLES,
+    WIDE_FROM,
     Scale,
-    bar,
     circle,
     finite,
     line,
@@ -27,18 +28,6 @@ from dojobench.benchmarks.svg import (
     tick_text,
     ticks,
 )
-
-WIDE_FROM = 500
-"""Charts wider than this have room for long names and more ticks."""
-
-MOST_DOTS = 300
-"""With more clips than this a strip shows a histogram in place of dots."""
-
-BIN = 8
-"""Width of a histogram's bin in pixels."""
-
-STYLES = 8
-"""Number of series styles that the stylesheet knows; a ninth series starts over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,29 +47,6 @@ class Series:
     mean: tuple[float, ...]
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Row:
-    """One line of a forest or strip chart.
-
-    Attributes:
-        label: Name, drawn above the row.
-        style: Which of the ``STYLES`` to use.
-        value: The estimate, or the median of ``points``.
-        low: Lower end of the interval, or the lower quartile.
-        high: Upper end of the interval, or the upper quartile.
-        points: One value a clip; empty for a forest chart.
-        text: What stands at the right of the label, such as ``+1.3 dB``.
-    """
-
-    label: str
-    style: int
-    value: float
-    low: float
-    high: float
-    points: tuple[float, ...] = ()
-    text: str = ""
 
 
 def _band(series: Series, xs: Sequence[float], y: Scale) -> str:
@@ -179,132 +145,6 @@ def _frame_axis(first: int, count: int, x: Scale, bottom: float, wanted: int) ->
         shown.pop(1)
     parts = [line(x.start, bottom, x.end, bottom, "axis")]
     return parts + [text_at(x(k), bottom + 18, str(k), "t mid") for k in shown]
-
-
-def forest(
-    rows: Sequence[Row], *, label: str, zero: str, unit: str, better: str, width: float = 820
-) -> Markup:
-    """Draws differences with their intervals about a line at zero.
-
-    Args:
-        rows: At least one.
-        label: What the chart shows, for screen readers.
-        zero: What the line at zero stands for.
-        unit: Unit of the axis.
-        better: ``right`` or ``left``, the side on which a row is better than zero.
-        width: In pixels.
-
-    Returns:
-        The ``<svg>`` element.
-    """
-    edges = finite(v for row in rows for v in (row.low, row.high, row.value))
-    marks = ticks(min([0.0, *edges]), max([0.0, *edges]), 6 if width > WIDE_FROM else 4)
-    pitch, top = 44.0, 26.0
-    bottom = top + pitch * len(rows)
-    x = Scale(low=marks[0], high=marks[-1], start=16, end=width - 16)
-    step = marks[1] - marks[0]
-    body = [line(x(m), top, x(m), bottom, "grid") for m in marks]
-    body += [text_at(x(m), bottom + 18, tick_text(m, step), "t mid") for m in marks]
-    body.append(line(x(0), top - 6, x(0), bottom, "zero"))
-    side = "end" if x(0) > width / 2 else ""
-    body.append(text_at(x(0) + (-6 if side else 6), top - 8, zero, f"t strong {side}".strip()))
-    body.append(text_at(width / 2, bottom + 36, f"{unit} · {better} is better", "t mid"))
-    for k, row in enumerate(rows):
-        at, style = top + pitch * k + 31, f"s{row.style % STYLES}"
-        body += _row_head(row, at - 14, width)
-        edges = finite((row.low, row.high))
-        if len(edges) == 2:
-            body.append(line(x(row.low), at, x(row.high), at, f"whisker {style}"))
-            body += [line(x(e), at - 5, x(e), at + 5, f"whisker {style}") for e in edges]
-        body.append(circle(x(row.value), at, 5.5, f"dot {style}"))
-    return picture(width, bottom + 44, label, body)
-
-
-def _row_head(row: Row, y: float, width: float) -> list[str]:
-    name = shorten(row.label, 60 if width > WIDE_FROM else 22)
-    return [
-        text_at(16, y, name, "t halo", row.label),
-        text_at(width - 16, y, row.text, "t end halo num"),
-    ]
-
-
-def _dots(xs: Sequence[float], at: float, style: str) -> list[str]:
-    radius = 3.6 if len(xs) <= 60 else 2.4
-    heights = _stack(xs, radius)
-    return [
-        circle(x, at + min(max(dy, -16), 16), radius, f"clip {style}")
-        for x, dy in zip(xs, heights, strict=True)
-    ]
-
-
-def _bars(xs: Sequence[float], at: float, style: str) -> list[str]:
-    """Draws a histogram about the row's middle, in bins of ``BIN`` pixels."""
-    bins: dict[int, int] = {}
-    for x in xs:
-        bins[int(x // BIN)] = bins.get(int(x // BIN), 0) + 1
-    tallest = max(bins.values())
-    return [
-        bar(k * BIN, at - 16 * n / tallest, BIN - 1, 32 * n / tallest, f"clip {style}")
-        for k, n in sorted(bins.items())
-    ]
-
-
-def _stack(xs: Sequence[float], radius: float) -> list[float]:
-    """Gives each dot the nearest height at which it touches no dot placed before it."""
-    placed: list[tuple[float, float]] = []
-    heights = [0.0] * len(xs)
-    for k in sorted(range(len(xs)), key=lambda k: xs[k]):
-        level = 0
-        while True:
-            sign = 1 if level % 2 else -1
-            height = sign * ((level + 1) // 2) * radius * 1.6
-            near = (p for p in placed[-40:] if abs(p[0] - xs[k]) < 2 * radius)
-            if level > 12 or all(abs(p[1] - height) >= 1.6 * radius - 1e-9 for p in near):
-                break
-            level += 1
-        heights[k] = height
-        placed.append((xs[k], height))
-    return heights
-
-
-def strip(
-    rows: Sequence[Row],
-    *,
-    label: str,
-    x_label: str,
-    width: float = 820,
-    domain: tuple[float, float] | None = None,
-) -> Markup:
-    """Draws a dot a clip (bars for very many), the quartiles as a box, the median as a line.
-
-    Args:
-        rows: At least one, with ``points``.
-        label: What the chart shows, for screen readers.
-        x_label: Quantity and unit, drawn below.
-        width: In pixels.
-        domain: Range that the axis must cover; what lies outside is cut at its edge.
-
-    Returns:
-        The ``<svg>`` element.
-    """
-    values = finite(v for row in rows for v in row.points)
-    low, high = domain or (min(values, default=0.0), max(values, default=1.0))
-    marks = ticks(low, high, 7 if width > WIDE_FROM else 4)
-    pitch, top = 62.0, 6.0
-    bottom = top + pitch * len(rows)
-    x = Scale(low=marks[0], high=marks[-1], start=16, end=width - 16)
-    step = marks[1] - marks[0]
-    body = [line(x(m), top, x(m), bottom, "grid") for m in marks]
-    body += [text_at(x(m), bottom + 18, tick_text(m, step), "t mid") for m in marks]
-    body.append(text_at(width / 2, bottom + 36, x_label, "t mid"))
-    for k, row in enumerate(rows):
-        at, style = top + pitch * k + 38, f"s{row.style % STYLES}"
-        body += _row_head(row, at - 23, width)
-        body.append(bar(x(row.low), at - 14, x(row.high) - x(row.low), 28, f"box {style}"))
-        xs = [x(v) for v in finite(row.points)]
-        body += _dots(xs, at, style) if len(xs) <= MOST_DOTS else _bars(xs, at, style)
-        body.append(line(x(row.value), at - 16, x(row.value), at + 16, f"median {style}"))
-    return picture(width, bottom + 44, label, body)
 
 
 def sparkline(

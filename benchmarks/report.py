@@ -19,10 +19,11 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from dojobench import __version__
+from dojobench.benchmarks.report_charts import curves, distribution
 from dojobench.benchmarks.report_conditions import conditions
 from dojobench.benchmarks.report_data import Comparison, compare
 from dojobench.benchmarks.report_players import clips
-from dojobench.benchmarks.report_sections import curves, distribution, scores
+from dojobench.benchmarks.report_tables import scores
 from dojobench.benchmarks.report_verdict import verdict
 from dojobench.protocol import BadInputError
 
@@ -58,7 +59,7 @@ def write_report(run_dirs: Sequence[Path], out: Path, *, title: str | None = Non
     Args:
         run_dirs: Run folders; the baselines beside them are taken along.
         out: The HTML file, or a folder to write ``report.html`` into.
-        title: Heading of the page; the suite's name where ``None``.
+        title: Heading of the page; the model's and the suite's names where ``None``.
 
     Returns:
         The file written. Equal runs give equal bytes.
@@ -100,13 +101,19 @@ def render(comparison: Comparison, *, title: str | None = None) -> str:
     style, script = _asset("report.css"), _asset("report.js")
     parts = [(section, section.data(comparison)) for section in SECTIONS]
     return environment.get_template("report.html.j2").render(
-        title=title or comparison.meta.suite.name,
+        title=title or _title(comparison),
         sections=parts,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
         policy=_policy(style, script),
         version=__version__,
     )
+
+
+def _title(comparison: Comparison) -> str:
+    models = [e.label for e in comparison.entries if e.role == "model"]
+    suite = comparison.meta.suite.name
+    return f"{models[0]} on {suite}" if len(models) == 1 else suite
 
 
 def _asset(name: str) -> str:

@@ -165,10 +165,10 @@ def command(entry: Entry) -> str:
     words = ["dojobench", "run", meta.model.reference]
     words += [f"{k}={v}" for k, v in meta.model.options.items()]
     words += ["--suite", meta.suite.name, "--convention", meta.convention]
-    words += ["--metrics", ",".join(meta.metrics), "--seeds", ",".join(map(str, meta.seeds))]
-    if meta.limit is not None:
-        words += ["--limit", str(meta.limit)]
-    if meta.adapt:
-        words += ["--adapt", meta.adapt]
+    words += ["--metrics", *meta.metrics, "--seeds", *map(str, meta.seeds)]
+    words += ["--splits", *meta.splits] if meta.splits else []
+    words += ["--limit", str(meta.limit)] if meta.limit is not None else []
+    words += ["--adapt", meta.adapt] if meta.adapt else []
     words += ["--device", meta.execution.device, "--batch", str(meta.execution.batch)]
+    words += ["--steps-at-once", meta.execution.steps_at_once]
     return shlex.join([*words, "--out", "runs/again"])

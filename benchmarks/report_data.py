@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from dojobench.benchmarks.baselines import BASELINES
 from dojobench.benchmarks.records import Run, RunMeta, Summary, load_run
 from dojobench.benchmarks.summary import summarise
 from dojobench.metrics.intervals import Interval, paired_difference
@@ -23,11 +24,8 @@ from dojobench.protocol import BadInputError
 LEVEL = 0.95
 BENCHMARK = "fidelity"
 
-# Known-bad and trivial models that dojobench brings along: they stand in every table and are
-# what a model is compared with.
-BASELINES = frozenset(
-    {"hold", "mean-future", "nearest-neighbour", "oracle", "noise", "lag", "swap", "garbage"}
-)
+LEFT_OUT = frozenset({"mse"})
+"""Metrics that no table shows, because another says the same; the CSV has them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +130,32 @@ class Comparison:
             )
         return self._differences[key]
 
+    def scale(self, ranges: Mapping[str, Sequence[float]]) -> tuple[float, float] | None:
+        """Finds an axis on which what matters can be read.
+
+        The models and ``hold`` always fit on it. Other baselines and controls stretch it by at
+        most its own length on either side, so that an oracle at the cap or garbage near zero
+        does not press everything else into a line.
+
+        Args:
+            ranges: Label to all values of that run that would be drawn.
+
+        Returns:
+            The ends of the axis, or ``None`` where there is nothing to draw.
+        """
+        drawn = {label: kept for label, v in ranges.items() if (kept := _finite(v))}
+        core = {e.label for e in (*self.models, *([self.hold] if self.hold else []))}
+        inner = [v for label in drawn if label in core for v in drawn[label]]
+        inner = inner or [v for values in drawn.values() for v in values]
+        if not inner:
+            return None
+        low, high = min(inner), max(inner)
+        length = high - low
+        for values in drawn.values():
+            if min(values) >= low - length and max(values) <= high + length:
+                inner += (min(values), max(values))
+        return min(inner), max(inner)
+
     @cached_property
     def leaders(self) -> dict[str, tuple[str, ...]]:
         """Per metric, the labels that cannot be told apart from the best mean.
@@ -198,10 +222,18 @@ def info(metric: str) -> Info:
         unit=known.unit,
         higher_is_better=known.higher_is_better,
         directed=True,
-        decimals=2 if known.unit == "dB" else 3,
+        decimals=2 if known.unit == "dB" else 5 if metric == "mse" else 3,
         cap=known.cap,
         description=known.description,
     )
+
+
+def direction(metric: str) -> str:
+    """Names the better direction, ``higher`` or ``lower``; empty for an unknown metric."""
+    told = info(metric)
+    if not told.directed:
+        return ""
+    return "higher" if told.higher_is_better else "lower"
 
 
 def figure(metric: str, value: float, *, signed: bool = False) -> str:
@@ -218,6 +250,16 @@ def span(metric: str, low: float | None, high: float | None, *, signed: bool = F
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{figure(metric, low, signed=signed)}, {figure(metric, high, signed=signed)}]"
+
+
+def off_scale(values: Sequence[float], scale: tuple[float, float] | None) -> bool:
+    """Whether none of a run's values lies on the axis."""
+    kept = _finite(values)
+    return scale is not None and bool(kept) and (max(kept) < scale[0] or min(kept) > scale[1])
+
+
+def _finite(values: Sequence[float]) -> list[float]:
+    return [v for v in values if math.isfinite(v)]
 
 
 def excludes_zero(interval: Interval) -> bool:
@@ -346,4 +388,5 @@ def _columns(entries: Sequence[Entry]) -> tuple[str, ...]:
             f"{entries[0].run.path} holds no metric at all; run again with --metrics psnr,ssim"
         )
     known = [m for m in METRICS if m in named]
-    return (*known, *sorted(named - set(known)))
+    columns = (*known, *sorted(named - set(known)))
+    return tuple(m for m in columns if m not in LEFT_OUT) or columns

@@ -28,6 +28,7 @@ class Player:
         context: Leading frames that were given to the model.
         values: The metric per frame after ``lead`` frames, as JSON, for the read-out.
         panes: The width and height of one pane.
+        unit: Label, unit and decimals of the metric, for the read-out.
     """
 
     role: str
@@ -44,6 +45,7 @@ class Player:
     lead: int
     values: str
     unit: str
+    metric: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,33 +73,11 @@ def clips(comparison: Comparison) -> Clips:
     """Composes the videos of every run that kept them, models first, within the budget."""
     reels, spent = [], 0
     kept = [e for e in comparison.entries if (e.run.path / VIDEOS_FOLDER).is_dir()]
-    meter = Meter("encoding clips", 3 * len(kept))
-    try:
+    with Meter("encoding clips", 3 * len(kept)) as meter:
         for entry in kept:
-            players: list[Player] = []
-            missing = ""
-            for choice, record, composite in _composites(comparison, entry):
-                meter.advance(composite.frames)
-                if spent + composite.embedded_bytes > BUDGET_BYTES:
-                    missing = (
-                        f"Left out to keep the page within {BUDGET_BYTES / 1e6:.0f} MB of video; "
-                        "write a report of this run alone to see the rest."
-                    )
-                    break
-                spent += composite.embedded_bytes
-                players.append(_player(comparison, choice, record, composite))
-            if not players and not missing:
-                missing = "No clip of this run has both a score and a video."
-            reels.append(
-                Reel(
-                    label=entry.label,
-                    style=entry.style,
-                    players=tuple(players),
-                    missing=missing,
-                )
-            )
-    finally:
-        meter.close()
+            reel, size = _reel(comparison, entry, BUDGET_BYTES - spent, meter)
+            reels.append(reel)
+            spent += size
     return Clips(
         reels=tuple(reels),
         metric=info(comparison.primary).label,
@@ -107,11 +87,31 @@ def clips(comparison: Comparison) -> Clips:
     )
 
 
+def _reel(comparison: Comparison, entry: Entry, left: int, meter: Meter) -> tuple[Reel, int]:
+    """Makes one run's players within the bytes that are left; says what it left out."""
+    players: list[Player] = []
+    spent, missing = 0, ""
+    for choice, record, composite in _composites(comparison, entry):
+        meter.advance(composite.frames)
+        if spent + composite.embedded_bytes > left:
+            missing = (
+                f"Left out to keep the page within {BUDGET_BYTES / 1e6:.0f} MB of video; "
+                "write a report of this run alone to see the rest."
+            )
+            break
+        spent += composite.embedded_bytes
+        players.append(_player(comparison, choice, record, composite))
+    if not players and not missing:
+        missing = "No clip of this run has both a score and a video."
+    reel = Reel(label=entry.label, style=entry.style, players=tuple(players), missing=missing)
+    return reel, spent
+
+
 def _how_to_get_videos(comparison: Comparison) -> str:
     suite, reference = comparison.meta.suite.name, comparison.entries[0].meta.model.reference
     return (
         "These runs kept no videos. Run again with --videos to see the best, median and worst "
-        f"clips here: dojobench run {reference} --suite {suite} --videos"
+        f"clips here: dojobench run {reference} --suite {suite} --videos selected"
     )
 
 
@@ -161,4 +161,5 @@ def _player(comparison: Comparison, choice: Choice, record: Record, composite: C
         lead=lead,
         values=json.dumps(values),
         unit=f"{told.label}|{told.unit}|{told.decimals}",
+        metric=told.label,
     )

@@ -6,7 +6,7 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from dojobench.benchmarks import plots
+from dojobench.benchmarks import plot_rows
 from dojobench.benchmarks.report_data import Comparison, Entry, excludes_zero, figure, info, span
 from dojobench.metrics.intervals import Interval
 
@@ -19,13 +19,13 @@ class Sentence:
     """The verdict on one model.
 
     Attributes:
-        kind: ``good``, ``bad`` or ``open``, which also shows as a sign.
+        kind: ``good``, ``bad``, ``open`` or ``info``, which also shows as a sign.
         label: The model.
         claim: What follows the name in one clause.
         evidence: The numbers behind it.
     """
 
-    kind: Literal["good", "bad", "open"]
+    kind: Literal["good", "bad", "open", "info"]
     label: str
     claim: str
     evidence: str
@@ -123,6 +123,11 @@ def _sentence(comparison: Comparison, entry: Entry) -> Sentence:
         "bad": "is worse than repeating the last frame",
         "open": "cannot be told apart from repeating the last frame",
     }[kind]
+    skill = entry.summary.metrics.get("skill")
+    if kind == "good" and skill is not None and skill.low is not None and skill.low <= 0:
+        # A mean of decibels forgives few large errors; skill sums squared errors.
+        kind = "open"
+        claim = f"beats repeating the last frame by {info(metric).label}, but not by skill"
     return Sentence(kind=kind, label=entry.label, claim=claim, evidence=evidence)
 
 
@@ -162,7 +167,7 @@ def _only_hold(entry: Entry, metric: str) -> Sentence:
         else "saw the truth: it checks the metrics and is no contestant"
     )
     return Sentence(
-        kind="open", label=entry.label, claim=claim, evidence=f"{numbers}{_over(entry)}"
+        kind="info", label=entry.label, claim=claim, evidence=f"{numbers}{_over(entry)}"
     )
 
 
@@ -177,7 +182,7 @@ def _forest(comparison: Comparison) -> tuple[Markup, Markup]:
             interval = span(metric, found.low, found.high, signed=True)
             text = f"{figure(metric, found.mean, signed=True)} {interval}"
             rows.append(
-                plots.Row(
+                plot_rows.Row(
                     label=entry.label,
                     style=entry.style,
                     value=found.mean,
@@ -188,15 +193,17 @@ def _forest(comparison: Comparison) -> tuple[Markup, Markup]:
             )
     if not rows:
         return Markup(""), Markup("")
+    domain = comparison.scale({r.label: (0.0, r.value, r.low, r.high) for r in rows})
     told = "; ".join(f"{row.label}: {row.text}" for row in rows)
     wide, narrow = (
-        plots.forest(
+        plot_rows.forest(
             rows,
             label=f"{info(metric).label} difference to hold. {told}",
             zero="hold",
             unit=f"difference in {info(metric).label} {info(metric).unit}".strip(),
             better="right" if info(metric).higher_is_better else "left",
             width=width,
+            domain=domain,
         )
         for width in (820, 350)
     )
@@ -208,6 +215,7 @@ def _notes(comparison: Comparison) -> Iterator[Note]:
         yield from _against_hold(comparison, entry)
     for entry in comparison.entries:
         yield from _of_run(entry)
+    yield from _of_several(comparison.entries)
     yield from _not_computed(comparison)
     yield from _of_sample(comparison)
     yield from _of_differences(comparison.entries)
@@ -220,11 +228,10 @@ def _against_hold(comparison: Comparison, entry: Entry) -> Iterator[Note]:
     if sentence.kind != "good":
         yield Note(
             loud=True,
-            title=f"{entry.label} does not beat a static frame",
+            title=f"{entry.label} does not clearly beat a static frame",
             text=(
-                f"Repeating the last frame does as well or better ({sentence.evidence}). "
-                "Whatever else the numbers say, this model has not shown here that it "
-                "predicts motion."
+                f"It {sentence.claim}. Whatever else the numbers say, it has "
+                "not shown here that it predicts motion."
             ),
         )
 
@@ -232,28 +239,6 @@ def _against_hold(comparison: Comparison, entry: Entry) -> Iterator[Note]:
 def _of_run(entry: Entry) -> Iterator[Note]:
     yield from _of_actions(entry)
     meta = entry.meta
-    if meta.model.privileged:
-        yield Note(
-            loud=False,
-            title=f"{entry.label} saw the truth",
-            text="It is a control that checks the metrics; it does not compete for best.",
-        )
-    if meta.code.dirty:
-        yield Note(
-            loud=True,
-            title=f"{entry.label} ran on changed code",
-            text=(
-                "The tree had uncommitted changes on top of commit "
-                f"{(meta.code.commit or 'unknown')[:12]}: nobody else can run this again. "
-                "Commit and run once more."
-            ),
-        )
-    if meta.adapt:
-        yield Note(
-            loud=False,
-            title=f"{entry.label} was adapted to the suite",
-            text=f"Its frames went through --adapt {meta.adapt}, which is part of the score.",
-        )
     if not meta.model.deterministic and len(meta.seeds) < 3:
         yield Note(
             loud=False,
@@ -261,7 +246,43 @@ def _of_run(entry: Entry) -> Iterator[Note]:
             text="How far it varies from seed to seed is not known; give it three or more.",
         )
     for text in meta.notes:
-        yield Note(loud=False, title=f"Note of the run of {entry.label}", text=text)
+        if not meta.model.privileged:  # said once for all controls
+            yield Note(loud=False, title=f"Note of the run of {entry.label}", text=text)
+
+
+def _of_several(entries: Sequence[Entry]) -> Iterator[Note]:
+    """Says once for all runs what holds for several of them."""
+    changed = [e for e in entries if e.meta.code.dirty]
+    if changed:
+        commits = dict.fromkeys((e.meta.code.commit or "unknown")[:12] for e in changed)
+        yield Note(
+            loud=True,
+            title=f"{_names(changed, entries)} ran on changed code",
+            text=(
+                f"The tree had uncommitted changes on top of commit {' and '.join(commits)}: "
+                "nobody else can run this again. Commit and run once more."
+            ),
+        )
+    controls = [e for e in entries if e.role == "control"]
+    if controls:
+        yield Note(
+            loud=False,
+            title=f"{_names(controls, entries)} saw the truth",
+            text="Controls check the metrics; they do not compete for best.",
+        )
+    adapted = [e for e in entries if e.meta.adapt]
+    if adapted:
+        yield Note(
+            loud=False,
+            title=f"{_names(adapted, entries)} may have been resized",
+            text=f"Run with --adapt {adapted[0].meta.adapt}; resizing is part of the score.",
+        )
+
+
+def _names(some: Sequence[Entry], every: Sequence[Entry]) -> str:
+    if len(some) == len(every) > 1:
+        return "Every run"
+    return ", ".join(e.label for e in some)
 
 
 def _of_actions(entry: Entry) -> Iterator[Note]:
@@ -296,7 +317,7 @@ def _not_computed(comparison: Comparison) -> Iterator[Note]:
         for metric, reason in entry.summary.not_computed.items():
             reasons.setdefault((metric, reason), []).append(entry.label)
     for (metric, reason), labels in reasons.items():
-        who = "any run" if len(labels) == len(comparison.entries) else ", ".join(labels)
+        who = "every run" if len(labels) == len(comparison.entries) else ", ".join(labels)
         text = reason if reason.startswith("not computed") else f"not computed: {reason}"
         yield Note(loud=False, title=f"{info(metric).label} is missing for {who}", text=text)
 
@@ -309,14 +330,13 @@ def _of_sample(comparison: Comparison) -> Iterator[Note]:
             loud=summary.episodes < 3,
             title=f"Few data: {clips} from {episodes}",
             text=(
-                f"Clips of one episode are alike, so an interval rests on {episodes}. With fewer "
-                f"than {FEW_EPISODES} it is likely too narrow: read it as a lower bound of the "
-                "uncertainty."
+                f"Clips of one episode are alike, so every interval rests on {episodes}: take it "
+                "as rough, and take no small difference from it."
                 if summary.episodes > 1
                 else "With one episode there is no telling how another would score."
             ),
         )
-    if summary.clips < meta.suite.clips:
+    if meta.limit is not None and summary.clips < meta.suite.clips:
         yield Note(
             loud=False,
             title=f"Part of the suite: {summary.clips} of {meta.suite.clips} clips",
@@ -331,7 +351,7 @@ def _of_sample(comparison: Comparison) -> Iterator[Note]:
 
 
 def _of_differences(entries: Sequence[Entry]) -> Iterator[Note]:
-    fields = {
+    fields: dict[str, set[str | None]] = {
         "the code's commit": {e.meta.code.commit for e in entries},
         "the device": {e.meta.execution.device for e in entries},
         "the torch version": {e.meta.packages.get("torch") for e in entries},

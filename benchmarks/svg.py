@@ -6,6 +6,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+WIDE_FROM = 500
+"""Charts wider than this have room for long names and more ticks."""
+
+STYLES = 8
+"""Number of series styles that the stylesheet knows; a ninth series starts over."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scale:

@@ -94,18 +94,23 @@
       canvas.getContext("2d").drawImage(
         picture, k * canvas.width, 0, canvas.width, canvas.height, 0, 0, canvas.width, canvas.height);
     });
-    const describe = () => {
+    const parts = () => {
       const kind = frame < context ? "context, given to the model" : "predicted";
       const value = values[frame - lead];
-      const score = value === undefined ? "" : `, ${label} ${value.toFixed(decimals)} ${unit}`.trimEnd();
-      return `Frame ${frame + 1} of ${frames}, ${kind}${score}`;
+      const score = value === undefined ? [] : [`${label} ${value.toFixed(decimals)} ${unit}`.trim()];
+      return [`Frame ${frame + 1} of ${frames}`, kind, ...score];
     };
+    const describe = () => parts().join(", ");
     const show = (number) => {
       frame = Math.min(Math.max(number, 0), frames - 1);
       article.dataset.frame = String(frame);
       scrub.value = String(frame);
       scrub.setAttribute("aria-valuetext", describe());
-      where.textContent = describe();
+      where.replaceChildren(...parts().map((part) => {
+        const line = document.createElement("span");
+        line.textContent = part;
+        return line;
+      }));
       badge.textContent = frame < context ? "context" : "";
       const x = String((frame / Math.max(frames - 1, 1)) * 600);
       head.setAttribute("x1", x);
