@@ -189,7 +189,12 @@ def read_actions(path: Path) -> ActionArray:
     lengths = {len(camera), *(len(poses) for poses in joints.values())}
     if len(lengths) > 1:
         raise BadInputError(f"The joints in {path} have different numbers of poses: {lengths}.")
-    return hands_from_camera(camera, joints)
+    try:
+        return hands_from_camera(camera, joints)
+    except np.linalg.LinAlgError as error:
+        raise BadInputError(
+            f"In {path} a pose of 'transforms/camera' is no rigid transform; leave the episode out."
+        ) from error
 
 
 def hands_from_camera(camera: Poses, joints: dict[str, Poses]) -> ActionArray:

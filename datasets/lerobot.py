@@ -191,7 +191,7 @@ class LeRobotSource:
     def _instruction(self, entry: EpisodeEntry, rows: pa.Table) -> str | None:
         """Prefers the rows' task index, which says what the frames show, over the list."""
         if "task_index" in rows.column_names and rows.num_rows:
-            task = self.layout.tasks.get(int(rows.column("task_index")[0].as_py() or 0))
+            task = self.layout.tasks.get(rows.column("task_index")[0].as_py())
             if task:
                 return task
         return next((task for task in entry.tasks if task), None)

@@ -4,7 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from dojobench.datasets.json_files import read_model
 
@@ -16,6 +16,7 @@ class Feature(BaseModel):
         dtype: ``video``, ``image``, or the type of a column.
         shape: Its shape; of a video in the order that ``names`` says.
         names: What the dimensions are called, in whatever nesting the recorder chose.
+        info: What the recorder says of a video, such as ``video.is_depth_map``.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -23,6 +24,14 @@ class Feature(BaseModel):
     dtype: str
     shape: tuple[int, ...] = ()
     names: Any = None
+    info: dict[str, Any] | None = Field(
+        default=None, validation_alias=AliasChoices("info", "video_info")
+    )
+
+    @property
+    def is_camera(self) -> bool:
+        """Whether it is a video of colours; depth maps are not."""
+        return self.dtype == "video" and not (self.info or {}).get("video.is_depth_map", False)
 
     @property
     def width(self) -> int:
@@ -69,8 +78,8 @@ class LeRobotInfo(BaseModel):
 
     @property
     def video_keys(self) -> tuple[str, ...]:
-        """Names of the video streams that the metadata list."""
-        return tuple(key for key, each in self.features.items() if each.dtype == "video")
+        """Names of the video streams that the metadata list, depth maps left out."""
+        return tuple(key for key, each in self.features.items() if each.is_camera)
 
     @property
     def image_keys(self) -> tuple[str, ...]:

@@ -64,11 +64,12 @@ class Stream:
         Raises:
             BadInputError: If a frame lies outside the episode or the file has none at its time.
         """
+        length = self.length(index)
         for frame in frames:
-            if not 0 <= frame < max(self.length(index), 1):
+            if not 0 <= frame < length:
                 raise BadInputError(
                     f"The video {self.path} has no frame {frame} of this episode: it holds "
-                    f"{self.length(index)} of its frames{index.fault}; ask for fewer or fetch "
+                    f"{length} of its frames{index.fault}; ask for fewer or fetch "
                     "the video again."
                 )
         if self.start_s is None:
@@ -146,8 +147,15 @@ def usable_length(pool: VideoPool, streams: Mapping[str, Stream], rows: int | No
         rows: Number of action rows, ``None`` where the dataset has no actions.
 
     Raises:
-        BadInputError: If a video cannot be read.
+        BadInputError: If a video cannot be read or is cut off.
     """
+    for stream in streams.values():
+        index = pool.index(stream.path)
+        if index.truncated:
+            raise BadInputError(
+                f"The video {stream.path} is cut off: it holds {index.stored} of "
+                f"{index.declared or 'more'} frames; fetch it again or leave the episode out."
+            )
     lengths = [stream.length(pool.index(stream.path)) for stream in streams.values()]
     if rows is not None:
         lengths.append(rows)

@@ -18,6 +18,7 @@ from dojobench.datasets.reading import (
     Stream,
     choose_camera,
     no_actions,
+    usable_length,
 )
 from dojobench.datasets.source import Problem
 from dojobench.datasets.tables import column_names, matrix, read_table, row_count
@@ -87,7 +88,8 @@ class VideoFolderSource:
             )
         path = self.videos[episode_id]
         beside = action_file(path)
-        length = len(self.pool.index(path))
+        streams = {CAMERA: Stream(path=path)}
+        length = usable_length(self.pool, streams, None)
         rows = self.rows(episode_id)
         if rows is not None and rows not in (length, length - 1):
             raise BadInputError(
@@ -99,7 +101,7 @@ class VideoFolderSource:
             length=length,
             instruction=None,
             success=None,
-            streams={CAMERA: Stream(path=path)},
+            streams=streams,
             action_files=(beside,) if beside and self.action_dim else (),
             pool=self.pool,
             read_actions=partial(self._actions_per_frame, episode_id, length),

@@ -68,8 +68,8 @@ class FrameIndex:
 
     @property
     def truncated(self) -> bool:
-        """Whether data are missing that the container's header promises."""
-        return bool(self.fault) or self.declared > self.stored
+        """Whether data are missing that the container's header promises; AVI headers are not relied on."""
+        return bool(self.fault) or (self.declared > self.stored and not self.counted)
 
     def keyframe_before(self, frame: int) -> int:
         """Gives the number of the last keyframe that is shown no later than ``frame``."""

@@ -115,6 +115,16 @@ class TestVideoFolder:
             "a.mp4",
         )
 
+    def test_a_truncated_video_is_refused(self, tmp_path: Path, encode_video: Encode) -> None:
+        path = encode_video(tmp_path / "a.mp4", 60, container_options={"movflags": "faststart"})
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+        source = open_source(tmp_path)
+        with pytest.raises(BadInputError, match=r"a\.mp4 is cut off: it holds \d+ of 60 frames"):
+            source.episode("a")
+        (problem,) = source.check()
+        assert (problem.code, problem.severity) == ("truncated-video", "error")
+
 
 class TestEgoDex:
     def _poses(self, frames: int) -> dict[str, np.ndarray]:
@@ -195,6 +205,10 @@ class TestEgoDex:
             "t/9.hdf5": "unpaired-file",
         }
         assert source.episode("t/0").length == 10
+        with h5py.File(tmp_path / "t/0.hdf5", "a") as file:
+            file["transforms/camera"][3] = 0.0
+        with pytest.raises(BadInputError, match="is no rigid transform"):
+            source.episode("t/0").actions()
         with pytest.raises(BadInputError, match="has no 'transforms/leftThumbTip'"):
             source.episode("t/1").actions()
         (tmp_path / "t/0.hdf5").write_bytes(b"not hdf5")

@@ -298,6 +298,15 @@ class TestRefusals:
             open_source(root)
 
 
+def test_depth_maps_are_no_cameras(lerobot_v3: WriteV3) -> None:
+    root = lerobot_v3((5,), cameras=("depth", "rgb"))
+    features = json.loads((root / "meta/info.json").read_text())["features"]
+    features["depth"]["info"] = {"video.is_depth_map": True}
+    features["rgb"]["video_info"] = {"video.is_depth_map": False}
+    _edit(root / "meta/info.json", features=features)
+    assert open_source(root).cameras == ("rgb",)
+
+
 @pytest.mark.parametrize(
     ("names", "flat"),
     [
