@@ -50,7 +50,7 @@ def stride_for(dataset_rate: float, rate: float) -> int:
         raise BadInputError(f"A frame rate of {rate:g} Hz is impossible; state one above 0.")
     ratio = dataset_rate / rate
     stride = round(ratio)
-    if stride < 1 or abs(ratio - stride) > 1e-3 * ratio:
+    if stride < 1 or abs(ratio - stride) > 2e-3 * ratio:
         whole = ", ".join(f"{dataset_rate / each:g}" for each in range(1, 7))
         raise BadInputError(
             f"No whole stride turns the dataset's {dataset_rate:g} Hz into {rate:g} Hz; choose "

@@ -140,6 +140,11 @@ def _open(reference: str, data: Path | None) -> Suite:
     from dojobench.datasets.dreamdojo_sets import RECIPES, freeze_released
 
     path = Path(reference)
+    if path.is_dir() and reference not in (*named_manifests(), *RECIPES):
+        raise BadInputError(
+            f"{path} is a folder of data, not a suite; make one of it with `dojobench data freeze "
+            f"{path} --embodiment NAME --out suite.jsonl`."
+        )
     if path.suffix == ".jsonl" or path.is_file():
         manifest = read_manifest(path)
         return FrozenSuite(manifest, find_roots(manifest, data=data, beside=path.resolve().parent))
