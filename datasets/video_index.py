@@ -68,7 +68,7 @@ class FrameIndex:
 
     @property
     def truncated(self) -> bool:
-        """Whether data are missing that the container's header promises; AVI headers are not relied on."""
+        """Whether promised data are missing; counts in AVI headers are not relied on."""
         return bool(self.fault) or (self.declared > self.stored and not self.counted)
 
     def keyframe_before(self, frame: int) -> int:
