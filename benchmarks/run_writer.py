@@ -120,6 +120,7 @@ class RunWriter:
         self._log = (folder / RECORDS_FILE).open("ab")
         try:
             _lock(self._log.fileno(), folder)
+            _sweep(folder)
             self.meta = self._agree(meta)
             records, kept = read_records(folder / RECORDS_FILE)
             self.done = {record.key: record for record in records}
@@ -198,6 +199,13 @@ def _require_own(folder: Path) -> None:
             f"{folder} is no run folder and is not empty (it has {strange[0]}); give a new folder "
             "as --out"
         )
+
+
+def _sweep(folder: Path) -> None:
+    """Removes half-written files of a killed writer; only who holds the lock may do it."""
+    for place in (folder, folder / VIDEOS_FOLDER):
+        for file in place.glob(".*.tmp"):
+            file.unlink(missing_ok=True)
 
 
 def _lock(descriptor: int, folder: Path) -> None:

@@ -5,6 +5,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.table import Table
 
+from dojobench.benchmarks.baselines import BASELINES
 from dojobench.benchmarks.records import MetricSummary, Run, Summary, load_summary
 from dojobench.metrics.names import METRICS
 
@@ -67,7 +68,7 @@ def _warnings(rows: list[Summary]) -> list[str]:
                 f"{its:.2f} dB and {model.model} {mine:.2f} dB."
             )
     change = model.checks.get("answer_change")
-    if change is not None and change.mean == 0:
+    if change is not None and change.mean == 0 and model.model not in BASELINES:
         said.append(
             f"{model.model} ignores its actions: others changed no pixel on {change.n} clips."
         )

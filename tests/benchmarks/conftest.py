@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from dojobench.datasets.suite import ClipRecord, SuiteSpec
-from dojobench.protocol import ActionSpace
+from dojobench.protocol import ActionSpace, ModelSpec
 
 
 class MemoryClip:
@@ -97,3 +99,63 @@ class MemorySuite:
 def memory_suite() -> Callable[..., MemorySuite]:
     """Makes suites in memory."""
     return MemorySuite
+
+
+class SquareMover:
+    """Moves the bright square as the actions say and fills in grey where it was."""
+
+    def __init__(self, name: str, *, follows: bool = True) -> None:
+        self.spec = ModelSpec(name=name, version="1")
+        self.follows = follows
+
+    def start(self, context: torch.Tensor, *, seed: int, instruction: str | None = None) -> Any:
+        return _SquareSession(context[:, -1], seed if self.follows else None)
+
+
+class _SquareSession:
+    def __init__(self, frame: torch.Tensor, seed: int | None) -> None:
+        self.square = (frame == 230).all(dim=1, keepdim=True)
+        self.ground = torch.where(self.square, torch.full_like(frame, 80), frame)
+        self.seed = seed
+
+    def step(self, actions: torch.Tensor) -> torch.Tensor:
+        frames = []
+        for k in range(actions.shape[1]):
+            if self.seed is not None:
+                moves = [(int(a[0]), int(a[1])) for a in actions[:, k]]
+                pairs = zip(self.square, moves, strict=True)
+                self.square = torch.stack([s.roll(m, dims=(-2, -1)) for s, m in pairs])
+            bright = torch.full_like(self.ground, 225 - (self.seed or 0))
+            frames.append(torch.where(self.square, bright, self.ground))
+        return torch.stack(frames, dim=1)
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="session")
+def report_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Runs a model on clips made in memory and gives its run folder."""
+    from dojobench.benchmarks.baselines import make_baseline
+    from dojobench.benchmarks.runner import RunConfig, run_benchmark
+
+    def make(
+        name: str = "mover", *, follows: bool = True, suite: Any = None, **changes: Any
+    ) -> Path:
+        known = name in ("hold", "oracle", "garbage", "lag-2")
+        model = make_baseline(name) if known else SquareMover(name, follows=follows)
+        folder = tmp_path_factory.mktemp("run")
+        fields: dict[str, Any] = {
+            "model": name if known else "my_lab.models:make",
+            "suite": "memory",
+            "out": folder / "run",
+            "metrics": ("psnr", "ssim", "lpips_vgg"),
+            "weights": folder,  # empty, so that LPIPS has to say why there is no number
+            "baselines": ("hold",),
+            "checks": 2,
+            "videos": "all",
+        }
+        suite = suite or MemorySuite(clips=8)
+        return run_benchmark(RunConfig(**fields | changes), suite=suite, model=model)
+
+    return make
