@@ -126,8 +126,9 @@ class ClipScorer:
                 f"the predicted context frame is {shown.dtype} {list(shown.shape)}, and the true "
                 f"one is {last.dtype} {list(last.shape)}."
             )
-        last, shown = last.to(self._device), shown.to(self._device)
-        self._clip = _Clip(last=last, previous=shown.clone(), still=self._seen_as(last))
+        # Copies, because a view would keep the caller's whole clip in memory.
+        last, shown = last.to(self._device, copy=True), shown.to(self._device, copy=True)
+        self._clip = _Clip(last=last, previous=shown, still=self._seen_as(last))
         if self._convention.first_frame:
             self._score(self._clip, shown[None], last[None])
 
