@@ -9,6 +9,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -156,8 +157,8 @@ def _time_session(
         torch.cuda.reset_peak_memory_stats(device)
     session, times.start_s = _timed(lambda: model.start(context, seed=config.seed), device)
     try:
-        for chunk in actions.split(config.chunk, dim=1):
-            frames, seconds = _timed(lambda given=chunk: session.step(given), device)
+        for chunk in torch.split(actions, config.chunk, dim=1):
+            frames, seconds = _timed(partial(session.step, chunk), device)
             _check(model, frames, chunk)
             times.steps_s.append(seconds)
             if (inside := _server_seconds(session)) is not None:

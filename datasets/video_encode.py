@@ -33,7 +33,10 @@ class VideoSink:
         self._container = av.open(str(path), "w", options={"movflags": "+faststart"})
         # One thread, or the bytes would depend on the number of cores.
         options = options | {"threads": "1", "g": str(_KEY_EVERY)}
-        self._stream = self._container.add_stream(codec, rate=rate, options=options)
+        stream = self._container.add_stream(codec, rate=rate, options=options)
+        if not isinstance(stream, av.VideoStream):
+            raise TypeError(f"{codec} is no video codec")
+        self._stream = stream
         self._kept: list[npt.NDArray[np.uint8]] = []
 
     def write(self, frames: npt.NDArray[np.uint8]) -> None:
