@@ -8,7 +8,6 @@ policy lets nothing run but its own script, named by hash.
 
 import base64
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -25,6 +24,7 @@ from dojobench.benchmarks.report_data import Comparison, compare
 from dojobench.benchmarks.report_players import clips
 from dojobench.benchmarks.report_tables import scores
 from dojobench.benchmarks.report_verdict import verdict
+from dojobench.benchmarks.run_writer import write_atomically
 from dojobench.protocol import BadInputError
 
 
@@ -68,20 +68,15 @@ def write_report(run_dirs: Sequence[Path], out: Path, *, title: str | None = Non
         BadInputError: If a run is incomplete or damaged, two runs cannot be compared, or
             ``out`` cannot be written.
     """
-    comparison = compare(run_dirs)
-    page = render(comparison, title=title)
+    page = render(compare(run_dirs), title=title)
     file = out if out.suffix.lower() in (".html", ".htm") else out / "report.html"
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8", newline="\n")
-        temporary.replace(file)
+        write_atomically(file, page.encode())
     except OSError as error:
         raise BadInputError(
             f"the report cannot be written to {file} ({error.strerror}); give another --out"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return file
 
 

@@ -20,7 +20,6 @@ import av
 import numpy as np
 import numpy.typing as npt
 import torch
-from torchvision.io import encode_jpeg
 
 from dojobench.protocol import BadInputError
 
@@ -148,10 +147,9 @@ def compose(truth: Path, prediction: Path, *, context: int) -> Composite:
         video = file.read_bytes()
     if not count:
         raise BadInputError(f"{truth} holds no frames; delete the run folder's videos and rerun")
-    poster = encode_jpeg(torch.from_numpy(last).permute(2, 0, 1).contiguous(), quality=82)
     return Composite(
         video=video,
-        poster=bytes(poster.numpy().tobytes()),
+        poster=_jpeg(last),
         width=size[0],
         height=size[1],
         frames=count,
@@ -194,6 +192,17 @@ def _stream(out: Any, rate: Fraction, width: int, height: int) -> Any:
     stream.codec_context.thread_count = 1
     stream.codec_context.flags |= av.codec.context.Flags.bitexact
     return stream
+
+
+def _jpeg(picture: npt.NDArray[np.uint8]) -> bytes:
+    codec: Any = av.CodecContext.create("mjpeg", "w")
+    codec.height, codec.width = picture.shape[:2]
+    codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1, 25)
+    codec.options = {"qmin": "4", "qmax": "4"}
+    codec.thread_count = 1
+    codec.flags |= av.codec.context.Flags.bitexact
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuvj420p")
+    return b"".join(bytes(packet) for packet in (*codec.encode(frame), *codec.encode(None)))
 
 
 def _pane_size(width: int, height: int) -> tuple[int, int]:
