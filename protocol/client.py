@@ -6,8 +6,10 @@ connection is an error, since its state is gone.
 
 import itertools
 import os
+import socket
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -142,11 +144,12 @@ class RemoteModel:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._fault: str | None = None
+        self._exits = ExitStack()
         self._socket = self._open(connect_timeout, token)
         try:
             hello = self._shake_hands(connect_timeout)
         except BaseException:
-            self._socket.close()
+            self._exits.close()
             raise
         self.spec, self._limits = hello.spec, hello.limits
 
@@ -183,7 +186,7 @@ class RemoteModel:
     def close(self) -> None:
         """Closes the connection, and with it all sessions."""
         self._fault = self._fault or "this client closed the connection"
-        self._socket.close()
+        self._exits.close()
 
     def __enter__(self) -> "RemoteModel":
         return self
@@ -260,14 +263,19 @@ class RemoteModel:
     def _lost(self, what: str) -> BadInputError:
         """Gives the connection up, since its state is unknown from here on."""
         self._fault = what
-        threading.Thread(target=self._socket.close, daemon=True).start()
+        threading.Thread(target=self._exits.close, daemon=True).start()
         return BadInputError(f"{self._who} {what}")
 
     def _open(self, timeout: float, token: str | None) -> ClientConnection:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        parts = urlsplit(self.address)
+        port = parts.port or (443 if parts.scheme.lower() == "wss" else 80)
         try:
-            return open_socket(
+            # A socket of our own keeps a redirect from taking the token elsewhere.
+            plain = socket.create_connection((parts.hostname or "", port), timeout)
+            opening = open_socket(
                 self.address,
+                sock=plain,
                 additional_headers=headers,
                 open_timeout=timeout,
                 compression=None,
@@ -278,13 +286,14 @@ class RemoteModel:
                 close_timeout=2,
                 proxy=None,
             )
+            return self._exits.enter_context(opening)
         except InvalidStatus as error:
             raise BadInputError(_refusal(self._who, error.response.status_code)) from error
         except TimeoutError as error:
             raise BadInputError(
                 f"{self._who} did not answer within {timeout:g} s; is it a dojobench server?"
             ) from error
-        except (InvalidHandshake, InvalidURI) as error:
+        except (InvalidHandshake, InvalidURI, ValueError) as error:
             raise BadInputError(f"{self._who} does not speak WebSocket: {error}") from error
         except (OSError, WebSocketException, EOFError) as error:
             raise BadInputError(

@@ -73,6 +73,7 @@ def unpack(data: bytes) -> dict[Any, Any]:
             object_hook=budget.read_map,
             list_hook=budget.read_list,
             ext_hook=_refuse_extension,
+            max_ext_len=0,
             max_array_len=MAX_LENGTH,
             max_map_len=MAX_LENGTH,
         )

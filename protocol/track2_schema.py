@@ -9,11 +9,14 @@ import base64
 import binascii
 import struct
 import uuid
+import zlib
+from io import BytesIO
 from typing import Annotated, Literal, TypeAlias
 
+import numpy as np
 import torch
+from PIL import Image as Pillow
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
-from torchvision.io import ImageReadMode, decode_png, encode_png
 
 from dojobench.protocol.spec import Frames
 
@@ -195,11 +198,13 @@ def encode_image(frame: Frames) -> Image:
     Args:
         frame: uint8 ``[3, height, width]``.
     """
-    png = bytes(encode_png(frame.cpu().contiguous(), compression_level=1).numpy())
+    pixels = frame.detach().cpu().permute(1, 2, 0).contiguous().numpy()
+    buffer = BytesIO()
+    Pillow.fromarray(pixels).save(buffer, "PNG", compress_level=1)
     return Image(
         height=int(frame.shape[-2]),
         width=int(frame.shape[-1]),
-        data=base64.b64encode(png).decode("ascii"),
+        data=base64.b64encode(buffer.getvalue()).decode("ascii"),
     )
 
 
@@ -230,14 +235,14 @@ def decode_image(image: Image, *, height: int, width: int) -> Frames:
         raise ValueError(f"the PNG is {rows}x{columns}, not {height}x{width}")
     if (depth, colour) != (8, 2):
         raise ValueError(f"the PNG has bit depth {depth} and colour type {colour}, not 8 and 2")
-    if b"acTL" in data[:1024]:
-        raise ValueError("the PNG is animated")
     try:
-        frame: Frames = decode_png(
-            torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.UNCHANGED
-        )
-    except RuntimeError as error:
+        with Pillow.open(BytesIO(data), formats=["PNG"]) as picture:
+            if getattr(picture, "is_animated", False):
+                raise ValueError("the PNG is animated")
+            pixels = np.array(picture)
+            clear = "transparency" in picture.info
+    except (OSError, SyntaxError, zlib.error) as error:
         raise ValueError("the PNG is damaged") from error
-    if tuple(frame.shape) != (3, height, width):
+    if clear or pixels.shape != (height, width, 3):
         raise ValueError("the PNG has transparency")
-    return frame
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -1,5 +1,6 @@
 """Arrays travel as openpi's clients send them, and nothing else does."""
 
+import contextlib
 import pickle
 
 import msgpack
@@ -117,10 +118,10 @@ def test_what_is_no_message(data: bytes) -> None:
 @settings(max_examples=200, deadline=None)
 @given(data=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    try:
-        assert isinstance(unpack(data), dict)
-    except CodecError as error:
-        assert str(error)
+    message: object = {}
+    with contextlib.suppress(CodecError):
+        message = unpack(data)
+    assert isinstance(message, dict)
 
 
 def test_tensors_are_writable_copies() -> None:

@@ -193,8 +193,10 @@ def test_addresses(address: str, expected: str) -> None:
 def test_options_of_addresses() -> None:
     assert "has no option timeuot; did you mean timeout" in said("ws://127.0.0.1:1", timeuot="3")
     assert "must be above 0 seconds" in said("ws://127.0.0.1:1", timeout="0")
-    assert "takes history_actions=refuse or zeros" in said("http://127.0.0.1:1", history_actions="x")
-    assert "cannot be read" in said("http://127.0.0.1:1", token_file="nowhere")
+    assert "takes history_actions=refuse or zeros" in said(
+        "http://127.0.0.1:1", history_actions="x"
+    )
+    assert "cannot be read" in said("http://127.0.0.1:1", token_file="nowhere")  # noqa: S106
 
 
 def test_pairs() -> None:

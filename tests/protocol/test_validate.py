@@ -26,6 +26,8 @@ SPEC = ModelSpec(
 )
 FRAMES = torch.zeros(2, 2, 3, 8, 10, dtype=torch.uint8)
 ACTIONS = torch.zeros(2, 8, 3)
+INFINITE = ACTIONS.clone()
+INFINITE[1, 5, 2] = torch.inf
 
 
 def one_sentence(text: str) -> bool:
@@ -96,10 +98,9 @@ def test_contexts(context: torch.Tensor, views: Any, said: str) -> None:
         (ACTIONS[:, :0], "has 0 actions"),
         (ACTIONS[..., :2], "have width 2 and model m takes 3 (arm)"),
         (ACTIONS[:, :6], "has 6 actions and model m takes multiples of 4"),
-        (ACTIONS.index_put((torch.tensor(1), torch.tensor(5), torch.tensor(2)), torch.tensor(torch.inf)),
-         "action 5 of sample 1 has inf in dimension 2"),
+        (INFINITE, "action 5 of sample 1 has inf in dimension 2"),
     ],
-)  # fmt: skip
+)
 def test_actions(actions: torch.Tensor, said: str) -> None:
     with pytest.raises(BadInputError) as caught:
         check_actions(SPEC, actions, batch=2)
@@ -162,7 +163,7 @@ def test_a_model_that_fits() -> None:
     ],
 )
 def test_what_does_not_fit_names_both(offer: dict[str, Any], both: tuple[str, str]) -> None:
-    with pytest.raises(BadInputError, match="^model m .* suite s ") as caught:
+    with pytest.raises(BadInputError, match=r"^model m .* suite s ") as caught:
         check_fits(SPEC, **{**OFFER, **offer})
     assert all(value in str(caught.value) for value in both)
 
