@@ -157,7 +157,7 @@ def _state_dict(data: bytes, where: str) -> dict[str, torch.Tensor]:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(
-            f"{where} cannot be read as weights of torch; replace the file."
+            f"{where} cannot be read as torch weights; replace the file."
         ) from error
     if not isinstance(state, dict):
         raise ValueError(f"{where} does not hold a state_dict; replace the file.")
