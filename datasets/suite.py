@@ -71,6 +71,51 @@ class ClipRecord:
     sha256: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Marker:
+    """Something in a simulated clip whose true place is known.
+
+    Attributes:
+        name: Unique within the clip: ``effector`` for the embodiment's fingertips, or the name
+            of an object such as ``object0``.
+        colour: Its main colour as rendered in full light, RGB, 0 to 255.
+        kind: ``effector``, or the kind of object, such as ``ball`` or ``drawer``.
+    """
+
+    name: str
+    colour: tuple[int, int, int]
+    kind: str
+
+
+class GroundTruth(Protocol):
+    """What only a simulator knows of a clip; frame numbers are those of ``Clip.read``.
+
+    A clip that has it carries it as the attribute ``truth``, so that users ask for it with
+    ``getattr(clip, "truth", None)``; clips of recorded data have no such attribute.
+
+    Attributes:
+        markers: The effector first, then the objects.
+    """
+
+    markers: tuple[Marker, ...]
+
+    def segmentation(self, start: int, stop: int) -> torch.Tensor:
+        """Says which marker every pixel of the main camera shows.
+
+        Returns:
+            uint8 ``[stop - start, height, width]``: 0 for none, ``i + 1`` for ``markers[i]``.
+        """
+        ...
+
+    def positions(self, start: int, stop: int) -> torch.Tensor:
+        """Says where every marker is.
+
+        Returns:
+            float32 ``[stop - start, markers, 3]``: metres in the world frame.
+        """
+        ...
+
+
 class Clip(Protocol):
     """One clip, opened: small things are at hand, frames are decoded when asked for.
 
