@@ -82,6 +82,7 @@
     const head = article.querySelector(".spark .head");
     const find = (name) => article.querySelector(`[data-do="${name}"]`);
     let frame = frames - 1; // the poster shows the last frame
+    let target = null; // the frame that a seek under way will show
     let ready = false;
     let loading = null;
 
@@ -128,7 +129,14 @@
     };
     const fail = () => { where.textContent = "This browser cannot decode the video (H.264)."; };
     // One picture, drawn to all panes, then named by the time it carries.
-    const paint = (time) => { draw(video); show(Math.floor(time * rate + 0.01)); };
+    const paint = (time) => {
+      const number = Math.floor(time * rate + 0.01);
+      if (target !== null && number !== target) return; // left over from an earlier seek
+      target = null;
+      draw(video);
+      show(number);
+      article.dataset.drawn = String(number);
+    };
     const watch = () => {
       if ("requestVideoFrameCallback" in video) {
         video.requestVideoFrameCallback((_, data) => { paint(data.mediaTime); watch(); });
@@ -139,16 +147,17 @@
       }
     };
     const seek = (number) => {
-      const target = Math.min(Math.max(number, 0), frames - 1);
+      target = Math.min(Math.max(number, 0), frames - 1);
       video.pause();
       show(target);
-      load().then(() => { video.currentTime = (target + 0.5) / rate; }).catch(fail);
+      load().then(() => { video.currentTime = (frame + 0.5) / rate; }).catch(fail);
     };
     const step = (by) => { seek(frame + by); say(describe()); };
     const toggle = () => {
       load().then(() => {
         if (!video.paused) { video.pause(); say(describe()); return; }
         players.forEach((other) => { if (other !== video) other.pause(); });
+        target = null;
         if (frame >= frames - 1) video.currentTime = 0;
         video.play();
       }).catch(fail);
