@@ -84,12 +84,15 @@ class Embodiment(ABC):
         spec: Its actions.
         camera: Its main camera.
         reach: Furthest that it may move in one control step, metres.
+        floor: Lowest height of the point between the fingertips, metres; a hand with straight
+            fingers may bring it below the table.
     """
 
     name: str
     spec: ActionSpec
     camera: str = "front"
     reach: float = 0.06
+    floor: float = WORKSPACE[2][0]
 
     @abstractmethod
     def build(self, build: Builder) -> None:
@@ -127,9 +130,10 @@ class Embodiment(ABC):
         return start + move * min(1.0, self.reach / far) if far > 0 else start
 
 
-def in_workspace(position: Vector) -> Vector:
-    """Clips a position to the workspace."""
+def in_workspace(position: Vector, floor: float = WORKSPACE[2][0]) -> Vector:
+    """Clips a position to the workspace, whose lowest height may be given otherwise."""
     low, high = np.array(WORKSPACE).T
+    low[2] = floor
     return np.clip(position, low, high)
 
 
@@ -162,10 +166,15 @@ def add_servo(build: Builder, joint: str, stiffness: float, damping: float, forc
 
 
 def add_joint(
-    body: Any, name: str, axis: tuple[float, float, float], *, slide: bool = False
+    body: Any,
+    name: str,
+    axis: tuple[float, float, float],
+    *,
+    slide: bool = False,
+    armature: float = 0.15,
 ) -> None:
     """Adds a driven joint with the armature that keeps its servo stable."""
     import mujoco
 
     kind = mujoco.mjtJoint.mjJNT_SLIDE if slide else mujoco.mjtJoint.mjJNT_HINGE
-    body.add_joint(name=name, type=kind, axis=list(axis), armature=0.15 if not slide else 0.3)
+    body.add_joint(name=name, type=kind, axis=list(axis), armature=armature)

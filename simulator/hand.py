@@ -37,6 +37,7 @@ class Hand(Embodiment):
 
     name = "hand"
     camera = "head"
+    floor = -0.06
     spec = ActionSpec(
         names=("dx", "dy", "dz", "dyaw", "thumb", "index", "middle", "ring", "little"),
         low=(-0.06, -0.06, -0.06, -0.35, 0.0, 0.0, 0.0, 0.0, 0.0),
@@ -106,10 +107,10 @@ class Hand(Embodiment):
         first = (0.0, -0.45, -0.89) if thumb else (0.0, 1.0, 0.0)
         bone = [long * part for part in first]
         near = build.body(palm, name, pos, gravcomp=1)
-        add_joint(near, name, axis)
+        add_joint(near, name, axis, armature=0.01)
         build.rod(near, f"{name}.near", (0, 0, 0), bone, radius, mass=0.03, **skin)
         far = build.body(near, f"{name}.far", bone, gravcomp=1)
-        add_joint(far, f"{name}.far", axis)
+        add_joint(far, f"{name}.far", axis, armature=0.01)
         build.rod(far, f"{name}.tip", (0, 0, 0), bone, radius * 0.93, mass=0.02, **skin)
         up = (0.0, -0.005, 0.0) if thumb else (0.0, 0.0, 0.005)
         build.geom(
@@ -122,8 +123,10 @@ class Hand(Embodiment):
             owner="robot",
             group="none",
         )
-        add_servo(build, name, 14.0, 0.9, 2.5)
-        add_servo(build, f"{name}.far", 10.0, 0.6, 2.0)
+        # The thumb alone stands against four fingers.
+        stiff, force = (40.0, 4.0) if thumb else (9.0, 0.55)
+        add_servo(build, name, stiff, 0.07 * stiff, force)
+        add_servo(build, f"{name}.far", 0.7 * stiff, 0.045 * stiff, 0.7 * force)
 
     def start(self, rng: np.random.Generator) -> Vector:
         """Starts above the near half of the table; the last six numbers are the head's."""
@@ -137,7 +140,7 @@ class Hand(Embodiment):
     def advance(self, control: Vector, action: Vector) -> Vector:
         """Moves the hand's target and lets the gaze follow it."""
         out = control.copy()
-        out[:3] = in_workspace(control[:3] + action[:3])
+        out[:3] = in_workspace(control[:3] + action[:3], self.floor)
         out[3] = np.clip(control[3] + action[3], -1.7, 1.7)
         out[4:9] = action[4:9]
         out[9:11] += 0.12 * (out[:2] - out[9:11])

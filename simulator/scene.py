@@ -187,6 +187,7 @@ def _places(factors: SceneFactors) -> list[tuple[float, float, float]]:
 
 
 def _options(build: Builder) -> None:
+    build.spec.compiler.degree = False
     option = build.spec.option
     option.timestep = SUBSTEP_S
     option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
