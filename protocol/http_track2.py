@@ -29,7 +29,7 @@ from dojobench.protocol.http_predict import (
 )
 from dojobench.protocol.messages import describe
 from dojobench.protocol.model import WorldModel
-from dojobench.protocol.server import token_matches
+from dojobench.protocol.server import SHUTDOWN_SECONDS, token_matches
 from dojobench.protocol.track2_schema import (
     Fault,
     FaultDocument,
@@ -186,7 +186,7 @@ class Track2Service:
 
     def stop(self) -> None:
         """Lets what runs finish, for a while."""
-        self._worker.stop(10.0)
+        self._worker.stop(SHUTDOWN_SECONDS)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -308,7 +308,9 @@ def serving_http(model: WorldModel, config: HttpConfig) -> Iterator[str]:
         BadInputError: As ``make_server``.
     """
     server, service = make_server(model, config)
-    thread = threading.Thread(target=server.serve_forever, name="http", daemon=True)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, name="http", daemon=True
+    )
     thread.start()
     try:
         yield f"http://{config.host}:{server.server_address[1]}"

@@ -28,7 +28,7 @@ from dojobench.protocol.worker import ModelThread
 
 _log = logging.getLogger(__name__)
 
-SHUTDOWN_SECONDS = 10.0
+SHUTDOWN_SECONDS = 3.0
 """How long a server that was told to stop waits for the step that is running."""
 
 PING_SECONDS = 20.0

@@ -32,29 +32,31 @@ class Glide:
         instruction: str | None = None,
         views: Mapping[str, torch.Tensor] | None = None,
     ) -> "GlideSession":
-        words = float(len(instruction or ""))
-        side = sum(float(frames.float().mean()) for frames in (views or {}).values())
-        return GlideSession(self.spec, context[:, -1].float(), seed, words + side)
+        bias = torch.full((len(context),), float(len(instruction or "")))
+        for frames in (views or {}).values():
+            bias += torch.stack([sample.float().mean() for sample in frames])
+        return GlideSession(self.spec, context[:, -1].float(), seed, bias)
 
 
 class GlideSession:
-    def __init__(self, spec: ModelSpec, frame: torch.Tensor, seed: int, bias: float) -> None:
-        self.spec, self.frame, self.bias = spec, frame, bias
+    def __init__(self, spec: ModelSpec, frame: torch.Tensor, seed: int, bias: torch.Tensor) -> None:
+        self.spec, self.frame = spec, frame
         self.generator = torch.Generator().manual_seed(seed)
-        self.offset = torch.zeros(len(frame))
+        self.offset = bias
         self.closed = False
 
     def step(self, actions: torch.Tensor) -> torch.Tensor:
         if self.closed or not bool(torch.isfinite(actions).all()) or actions.shape[1] == 0:
             raise ValueError("closed, or actions that are not finite, or none")
-        if actions.shape[2] != self.spec.action_space.dim:
+        space = self.spec.action_space
+        if space is not None and actions.shape[2] != space.dim:
             raise ValueError("wrong width")
         return torch.stack([self.next(actions[:, k]) for k in range(actions.shape[1])], dim=1)
 
     def next(self, action: torch.Tensor) -> torch.Tensor:
         noise = torch.rand(self.frame.shape[1:], generator=self.generator) * 6
         self.offset = self.offset + 40 + 30 * torch.tanh(action.sum(dim=1))
-        moved = self.frame + noise + self.bias + self.offset[:, None, None, None]
+        moved = self.frame + noise + self.offset[:, None, None, None]
         return (moved % 256).to(torch.uint8)
 
     def close(self) -> None:
