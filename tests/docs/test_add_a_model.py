@@ -80,10 +80,10 @@ def address(lab: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     server = subprocess.Popen(
-        [sys.executable, "-m", "dojobench.cli", "serve", "my_model:make", "radius=2"]
-        + ["--port", str(port)],
+        [sys.executable, "-m", "dojobench.cli", "serve", "my_model:make", "radius=2",
+         "--port", str(port)],
         cwd=lab,
-    )
+    )  # fmt: skip
     try:
         for _ in range(300):
             with socket.socket() as probe:
