@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from dojobench.benchmarks.provenance import code_entry, hardware, package_versions
+from dojobench.benchmarks.provenance import code_entry, command_line, hardware, package_versions
 from dojobench.benchmarks.records import (
     ActionEntry,
     ExecutionEntry,
@@ -63,6 +63,7 @@ def describe_run(
         clip_ids=tuple(clip.id for clip in clips),
         execution=execution,
         notes=_notes(suite, model, clips, privileged=privileged, adapt=adapt),
+        command=command_line(),
         code=code_entry(),
         packages=package_versions(),
         hardware=hardware(execution.device),

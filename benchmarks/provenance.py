@@ -3,7 +3,9 @@
 import os
 import platform
 import re
+import shlex
 import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,13 @@ PACKAGES = (
     "mujoco",
 )
 """Packages whose versions can move a number."""
+
+
+def command_line() -> str | None:
+    """Gives the command as it was typed, or ``None`` where Python code started the run."""
+    if Path(sys.argv[0]).name != "dojobench":
+        return None
+    return shlex.join(["dojobench", *sys.argv[1:]])
 
 
 def code_entry() -> CodeEntry:

@@ -126,6 +126,7 @@ class RunMeta(_Entry):
         clip_ids: The clips of this run in the suite's order; with ``seeds`` they say which
             records have to be there.
         notes: Sentences a reader of the numbers has to know.
+        command: The command line as it was typed, where there was one.
     """
 
     format: Literal[1] = 1
@@ -143,6 +144,7 @@ class RunMeta(_Entry):
     clip_ids: tuple[str, ...]
     execution: ExecutionEntry = ExecutionEntry()
     notes: tuple[str, ...] = ()
+    command: str | None = None
     code: CodeEntry
     packages: dict[str, str] = {}
     hardware: dict[str, Any] = {}

@@ -83,6 +83,18 @@ def difference(old: RunMeta, new: RunMeta) -> str | None:
     return None
 
 
+def _other_code(old: RunMeta, new: RunMeta) -> str | None:
+    """Says that a run was resumed with other code than it was begun with."""
+    for name, before, now in (
+        ("code", old.code, new.code),
+        ("packages", old.packages, new.packages),
+        ("hardware", old.hardware, new.hardware),
+    ):
+        if before != now:
+            return f"The run was resumed with other {name} than it was begun with."
+    return None
+
+
 def _describe(name: str, before: Any, now: Any) -> str:
     """Goes down to the first field that differs."""
     if isinstance(before, BaseModel) and isinstance(now, BaseModel):
@@ -121,9 +133,9 @@ class RunWriter:
         try:
             _lock(self._log.fileno(), folder)
             _sweep(folder)
-            self.meta = self._agree(meta)
             records, kept = read_records(folder / RECORDS_FILE)
             self.done = {record.key: record for record in records}
+            self.meta = self._agree(meta)
             # The torn line of a killed writer must go before anything is appended to it.
             self._log.truncate(kept)
             write_json(folder / RUN_FILE, self.meta)
@@ -146,7 +158,12 @@ class RunWriter:
                 f"{self.folder} holds another run ({found}); give another --out, or start it "
                 "with what it was begun with"
             )
-        return meta.model_copy(update={"started": old.started, "ended": old.ended})
+        if len(self.done) == len(old.clip_ids) * len(old.seeds):
+            return old  # nothing is left to do, so nothing about it has changed
+        changes = {"started": old.started, "ended": None, "notes": old.notes}
+        if self.done and (told := _other_code(old, meta)) and told not in old.notes:
+            changes["notes"] = (*old.notes, told)
+        return meta.model_copy(update=changes)
 
     def append(self, record: Record) -> None:
         """Adds one record; when this returns, it is on disk."""

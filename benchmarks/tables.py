@@ -26,7 +26,7 @@ def print_table(run: Run, *, file: TextIO) -> None:
         label = row.model + (" (sees the truth)" if row.privileged else "")
         cells = [_cell(row.metrics.get(name)) for name in names]
         table.add_row(label, *cells, style="bold" if place == 0 else None)
-    console = Console(file=file, width=None if file.isatty() else 100, highlight=False)
+    console = Console(file=file, width=None if file.isatty() else 120, highlight=False)
     console.print(table)
     interval = next(iter(summary.metrics.values()), None)
     if interval is not None and interval.low is not None:

@@ -177,3 +177,16 @@ def test_records_without_meta(tmp_path: Path) -> None:
     (tmp_path / "records.jsonl").write_text("x\n")
     with pytest.raises(BadInputError, match=r"no run\.json"):
         RunWriter(tmp_path, make_meta())
+
+
+def test_resuming_with_other_code_is_said_and_a_finished_run_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    with RunWriter(folder, make_meta()) as writer:
+        writer.append(make_record("a"))
+    with RunWriter(folder, make_meta(code={"version": "1"})) as writer:
+        assert writer.meta.notes == ("The run was resumed with other code than it was begun with.",)
+        for clip, seed in [("a", 1), ("b", 0), ("b", 1)]:
+            writer.append(make_record(clip, seed))
+    before = (folder / "run.json").read_bytes()
+    RunWriter(folder, make_meta(code={"version": "2"}, started="2027-01-01T00:00:00Z")).close()
+    assert (folder / "run.json").read_bytes() == before
