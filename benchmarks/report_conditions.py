@@ -61,7 +61,7 @@ def _run(entry: Entry) -> Conditions:
             ("Code and packages", _code(entry)),
             ("Hardware", _flat(entry.meta.hardware)),
         ),
-        command=command(entry),
+        command=entry.meta.command or command(entry),
     )
 
 
@@ -160,7 +160,7 @@ def _timings(records: Sequence[Record]) -> Facts:
 
 
 def command(entry: Entry) -> str:
-    """Writes the command line that makes the run again."""
+    """Puts together a command line for a run that Python code started."""
     meta = entry.meta
     words = ["dojobench", "run", meta.model.reference]
     words += [f"{k}={v}" for k, v in meta.model.options.items()]

@@ -252,15 +252,16 @@ def _of_run(entry: Entry) -> Iterator[Note]:
 
 def _of_several(entries: Sequence[Entry]) -> Iterator[Note]:
     """Says once for all runs what holds for several of them."""
-    changed = [e for e in entries if e.meta.code.dirty]
+    changed = [e for e in entries if e.meta.code.dirty or (e.meta.code.project or {}).get("dirty")]
     if changed:
         commits = dict.fromkeys((e.meta.code.commit or "unknown")[:12] for e in changed)
         yield Note(
             loud=True,
             title=f"{_names(changed, entries)} ran on changed code",
             text=(
-                f"The tree had uncommitted changes on top of commit {' and '.join(commits)}: "
-                "nobody else can run this again. Commit and run once more."
+                "The tree of dojobench or of the model's own project had uncommitted changes "
+                f"(dojobench is at commit {' and '.join(commits)}): nobody else can run this "
+                "again. Commit and run once more."
             ),
         )
     controls = [e for e in entries if e.role == "control"]

@@ -195,6 +195,14 @@ def test_conditions_tell_what_it_takes_to_run_again(page: Page, run: Path) -> No
         assert fact in text
 
 
+def test_the_command_as_typed_goes_before_one_put_together(run: Path, tmp_path: Path) -> None:
+    typed = "dojobench score preds --truth videos"
+    folder = change(run, tmp_path / "typed", lambda meta: meta.update(command=typed))
+    text = Page(write_report([folder], tmp_path / "r.html").read_text()).section("conditions")
+    assert typed in text
+    assert "dojobench run my_lab" not in text
+
+
 def test_clips_are_in_the_page_as_video(page: Page) -> None:
     videos = page.find("video")
     assert len(videos) == 3
@@ -322,6 +330,15 @@ def test_changed_code_is_called_out(run: Path, tmp_path: Path) -> None:
     text = Page(write_report([dirty], tmp_path / "r.html").read_text()).section("verdict")
     assert "mover ran on changed code." in text
     assert "c0ffeec0ffee" in text
+
+
+def test_changed_code_of_the_model_s_own_project_is_called_out(run: Path, tmp_path: Path) -> None:
+    def edit(meta: dict[str, Any]) -> None:
+        meta["code"].update(dirty=False, project={"name": "lab", "commit": "1", "dirty": True})
+
+    folder = change(run, tmp_path / "dirty", edit)
+    text = Page(write_report([folder], tmp_path / "r.html").read_text()).section("verdict")
+    assert "mover ran on changed code." in text
 
 
 def test_seeds_stand_beside_the_interval(report_run: Run, tmp_path: Path) -> None:
