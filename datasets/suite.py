@@ -76,9 +76,10 @@ class Marker:
     """Something in a simulated clip whose true place is known.
 
     Attributes:
-        name: Unique within the clip: ``effector`` for the embodiment's fingertips, or the name
-            of an object such as ``object0``.
-        colour: Its main colour as rendered in full light, RGB, 0 to 255.
+        name: Unique within the clip: ``effector``, or what an instruction calls the object, such
+            as ``red ball``.
+        colour: Its main colour, RGB, 0 to 255: that of the effector's band, which shines and
+            looks the same in any light, or that of the object's surface under white light.
         kind: ``effector``, or the kind of object, such as ``ball`` or ``drawer``.
     """
 
@@ -102,16 +103,26 @@ class GroundTruth(Protocol):
     def segmentation(self, start: int, stop: int) -> torch.Tensor:
         """Says which marker every pixel of the main camera shows.
 
+        Of the effector these are the pixels of its coloured band, not of the whole robot.
+
         Returns:
             uint8 ``[stop - start, height, width]``: 0 for none, ``i + 1`` for ``markers[i]``.
         """
         ...
 
     def positions(self, start: int, stop: int) -> torch.Tensor:
-        """Says where every marker is.
+        """Says where every marker is: the point between the fingertips, the objects' middles.
 
         Returns:
             float32 ``[stop - start, markers, 3]``: metres in the world frame.
+        """
+        ...
+
+    def touched(self, start: int, stop: int) -> torch.Tensor:
+        """Says what the embodiment touches.
+
+        Returns:
+            bool ``[stop - start, markers]``; the effector's own column is false throughout.
         """
         ...
 

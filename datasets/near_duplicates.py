@@ -1,0 +1,170 @@
+"""Finds pictures that are nearly the same: re-encoded, resized or brightened copies.
+
+A 64-bit perceptual hash proposes pairs (signs of the low frequencies of a discrete cosine
+transform of the luminance, as pHash does: Zauner, "Implementation and Benchmarking of
+Perceptual Image Hash Functions", 2010), and small normalised colour pictures confirm them. Both
+forget the brightness and the contrast of a picture; pictures without contrast are left out,
+because they all look alike.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn.functional import interpolate
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])
+_HASHED = 32
+_SMALL = 16
+_BLOCK = 2048
+
+Words = npt.NDArray[np.uint64]
+Pictures = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Likeness:
+    """When two pictures count as the same.
+
+    Attributes:
+        bits: Greatest Hamming distance of their hashes, of 64.
+        distance: Greatest root mean square difference of their small pictures, which have mean 0
+            and standard deviation 1; two unrelated pictures lie at about 1.4, and 0 is the same.
+        contrast: Least standard deviation of the luminance, in grey levels of 255; pictures below
+            it are ignored.
+    """
+
+    bits: int = 12
+    distance: float = 0.35
+    contrast: float = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Prints:
+    """What is kept of pictures to find them again.
+
+    Attributes:
+        words: 64-bit hashes, ``[n]``.
+        small: Small pictures with mean 0 and standard deviation 1, float32 ``[n, 768]``.
+        usable: Whether a picture has contrast, ``[n]``.
+    """
+
+    words: Words
+    small: Pictures
+    usable: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Two pictures that are nearly the same.
+
+    Attributes:
+        first: Index into the first set.
+        second: Index into the second set.
+        bits: Hamming distance of their hashes.
+        distance: Root mean square difference of their normalised small pictures.
+    """
+
+    first: int
+    second: int
+    bits: int
+    distance: float
+
+
+def take_prints(frames: torch.Tensor, likeness: Likeness | None = None) -> Prints:
+    """Takes the prints of pictures.
+
+    Args:
+        frames: uint8 RGB, ``[n, 3, height, width]``.
+        likeness: Whose ``contrast`` decides which pictures are usable.
+    """
+    likeness = likeness or Likeness()
+    count = len(frames)
+    if not count:
+        empty = np.zeros(0, np.uint64)
+        return Prints(empty, np.zeros((0, 3 * _SMALL**2), np.float32), empty.astype(np.bool_))
+    colour = frames.float()
+    luma = torch.einsum("nchw,c->nhw", colour, _LUMA)[:, None]
+    grey = interpolate(luma, (_HASHED, _HASHED), mode="bilinear", antialias=True)[:, 0].numpy()
+    small = interpolate(colour, (_SMALL, _SMALL), mode="bilinear", antialias=True)
+    flat = small.reshape(count, -1).numpy()
+    flat = flat - flat.mean(1, keepdims=True)
+    spread = np.maximum(flat.std(1, keepdims=True), 1e-3)
+    return Prints(
+        _hash(grey), (flat / spread).astype(np.float32), grey.std(axis=(1, 2)) >= likeness.contrast
+    )
+
+
+def join_prints(parts: Iterable[Prints]) -> Prints:
+    """Puts prints behind one another."""
+    listed = list(parts)
+    if not listed:
+        return take_prints(torch.zeros(0, 3, 1, 1, dtype=torch.uint8))
+    return Prints(
+        np.concatenate([part.words for part in listed]),
+        np.concatenate([part.small for part in listed]),
+        np.concatenate([part.usable for part in listed]),
+    )
+
+
+def find_matches(first: Prints, second: Prints, likeness: Likeness | None = None) -> list[Match]:
+    """Finds, for every picture of the first set, the most similar one of the second.
+
+    Args:
+        first: The pictures that are looked for.
+        second: The pictures that are searched.
+        likeness: When two count as the same.
+
+    Returns:
+        At most one match for a picture of the first set, in its order; of several equally near
+        ones the first.
+    """
+    likeness = likeness or Likeness()
+    best: dict[int, Match] = {}
+    columns = np.flatnonzero(second.usable)
+    rows = np.flatnonzero(first.usable)
+    for start in range(0, len(columns), _BLOCK):
+        block = columns[start : start + _BLOCK]
+        for low in range(0, len(rows), _BLOCK):
+            part = rows[low : low + _BLOCK]
+            differing = np.bitwise_count(first.words[part][:, None] ^ second.words[block][None])
+            near = np.argwhere(differing <= likeness.bits)
+            _keep_nearest(best, first, second, likeness, part[near[:, 0]], block[near[:, 1]])
+    return [best[index] for index in sorted(best)]
+
+
+def _keep_nearest(
+    best: dict[int, Match],
+    first: Prints,
+    second: Prints,
+    likeness: Likeness,
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
+) -> None:
+    """Confirms candidates by their small pictures and keeps each row's nearest."""
+    for start in range(0, len(rows), 65536):
+        row, column = rows[start : start + 65536], columns[start : start + 65536]
+        gap = first.small[row] - second.small[column]
+        distance = np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1])
+        for at in np.flatnonzero(distance <= likeness.distance):
+            index = int(row[at])
+            if index in best and best[index].distance <= distance[at]:
+                continue
+            bits = int(np.bitwise_count(first.words[index] ^ second.words[column[at]]))
+            best[index] = Match(index, int(column[at]), bits, float(distance[at]))
+
+
+def _hash(grey: npt.NDArray[np.float32]) -> Words:
+    """Signs of 64 low frequencies against their median, the mean brightness left out."""
+    n = np.arange(_HASHED)
+    basis = np.cos(np.pi * (n[None] + 0.5) * np.arange(1, 9)[:, None] / _HASHED)
+    low = np.einsum("ui,nij,vj->nuv", basis, grey.astype(np.float64), basis, optimize=True)
+    flat = low.reshape(len(grey), 64)
+    signs = flat > np.median(flat, axis=1, keepdims=True)
+    weights = np.uint64(1) << np.arange(64, dtype=np.uint64)
+    return np.where(signs, weights, np.uint64(0)).sum(axis=1, dtype=np.uint64)
