@@ -90,8 +90,8 @@ def test_the_same_videos_give_the_same_bytes(tmp_path: Path) -> None:
 def test_wide_panes_are_made_smaller_and_even(tmp_path: Path) -> None:
     file = write(tmp_path / "t.mp4", flat([90, 100], 481, 641))
     made = compose(file, file, context=1)
-    assert (made.width, made.height) == (384, 288)
-    assert decode(made.video).shape == (2, 288, 3 * 384, 3)
+    assert (made.width, made.height) == (320, 240)
+    assert decode(made.video).shape == (2, 240, 3 * 320, 3)
 
 
 def test_difference_is_taken_before_panes_are_made_smaller(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_difference_is_taken_before_panes_are_made_smaller(tmp_path: Path) -> No
     prediction = write(tmp_path / "p.mp4", np.roll(stripes, 1, axis=2))
     frames = decode(compose(truth, prediction, context=0).video)
     # Averaged stripes are equal; the difference of the full pictures is not.
-    assert frames[0, :, 2 * 384 :].mean() > 100
+    assert frames[0, :, 2 * 320 :].mean() > 100
 
 
 def test_unequal_videos_are_refused(tmp_path: Path) -> None:
