@@ -48,6 +48,9 @@ unit:
 slow:
 	$(PYTHON) -m pytest -m slow tests
 
+demo:
+	$(PYTHON) -m dojobench.cli demo --out demo
+
 # The speed benchmarks of the harness itself; one process, or they would time each other.
 bench:
 	DOJOBENCH_HARNESS=1 $(PYTHON) -m pytest -p no:xdist -o addopts="--import-mode=importlib -ra" \

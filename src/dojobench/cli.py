@@ -17,6 +17,7 @@ class Command(NamedTuple):
 
 
 COMMANDS: dict[str, Command] = {
+    "demo": Command("dojobench.benchmarks.demo_cli:demo", "score the baselines and show a report"),
     "run": Command("dojobench.benchmarks.cli:run", "score a world model on a suite"),
     "score": Command("dojobench.benchmarks.cli:score", "score a folder of predicted videos"),
     "report": Command("dojobench.benchmarks.cli:report", "write one HTML report of run folders"),

@@ -1,0 +1,77 @@
+"""`dojobench demo`: the baselines on the dojo, and on real clips where some are at hand.
+
+It is what somebody sees first, so it takes minutes, shows how far it is, and ends with the
+one thing to open.
+"""
+
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+DOJO_MODELS = ("hold", "mean-future", "nearest-neighbour", "under-react", "lag-2", "oracle")
+REAL_MODELS = ("hold", "mean-future", "nearest-neighbour", "lag-2", "oracle")
+REAL_SUITE = "gr1-sim-sample"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoCommand:
+    """Scores the baselines on the dojo and writes reports to look at."""
+
+    out: Path = Path("demo")
+    """Folder for runs and reports; what is finished in it is not done again."""
+    suite: str = "dojo-mini"
+    """Suite to score on; the default is made in memory and needs no download."""
+    limit: int | None = None
+    """At most so many clips."""
+
+
+def demo(argv: list[str]) -> int:
+    """Runs ``dojobench demo``.
+
+    Args:
+        argv: Its arguments.
+
+    Returns:
+        The exit code.
+    """
+    command = tyro.cli(DemoCommand, args=argv, prog="dojobench demo")
+    reports = [_score(command.suite, DOJO_MODELS, command.out / "dojo", None, command.limit)]
+    data = Path(os.environ.get("DOJOBENCH_DATA", ""))
+    if os.environ.get("DOJOBENCH_DATA") and (data / "gr1_sim").is_dir():
+        reports.append(_score(REAL_SUITE, REAL_MODELS, command.out / "robot", data, command.limit))
+    else:
+        print("Set DOJOBENCH_DATA to score robot video, too: dojobench data list says where it is.")
+    print("\nOpen in a browser:")
+    for report in reports:
+        print(f"  {shlex.quote(str(report))}")
+    return 0
+
+
+def _score(
+    suite: str, models: tuple[str, ...], out: Path, data: Path | None, limit: int | None
+) -> Path:
+    """Scores models on one suite and writes one report of them all."""
+    from dojobench.benchmarks.report import write_report
+    from dojobench.benchmarks.runner import RunConfig, run_benchmark
+
+    folders = []
+    for number, model in enumerate(models, start=1):
+        print(f"{suite}, {number} of {len(models)}: {model}", file=sys.stderr)
+        folders.append(
+            run_benchmark(
+                RunConfig(
+                    model=model,
+                    suite=suite,
+                    out=out / "runs" / model,
+                    data=data,
+                    limit=limit,
+                    batch=4,
+                    baselines=(),
+                )
+            )
+        )
+    return write_report(folders, out / "report.html")
