@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from dojobench.simulator.scene import Scene
+from dojobench.simulator.shell import EXCEPT_SHELL, SHELL, Shell
 from dojobench.simulator.views import (
+    Boxes,
     LightGrid,
     View,
     check_size,
-    geom_corners,
     image_mask,
     rays,
 )
@@ -81,9 +82,13 @@ class RayCamera:
         self._cache = cache
         self._backgrounds: dict[tuple[View, tuple[int, int]], _Background] = {}
         still = self._model.body_weldid[self._model.geom_bodyid] == 0
-        self._moving = np.flatnonzero(~still)
+        self._moving = Boxes(self._model, np.flatnonzero(~still))
         self._grid = LightGrid(scene.light.position)
         self._lamp = np.array(scene.light.position)
+        shell = np.array([self._model.geom(i).name in SHELL for i in range(self._model.ngeom)])
+        self._shell = Shell(self._model)
+        self._standing = Boxes(self._model, np.flatnonzero(still & ~shell))
+        self._still_cells: npt.NDArray[np.bool_] | None = None
         self._diffuse = np.array(scene.light.diffuse, np.float32)
         self._ambient = np.array(scene.light.ambient, np.float32)
 
@@ -93,6 +98,7 @@ class RayCamera:
         view: View,
         size: tuple[int, int],
         *,
+        moving: bool = False,
         depth: bool = False,
         segmentation: bool = False,
     ) -> Picture:
@@ -102,6 +108,8 @@ class RayCamera:
             data: MuJoCo data whose geoms are in place (after ``mj_forward``).
             view: The camera.
             size: Height and width, from 64x64 to 480x640.
+            moving: Whether the view moves, so that nothing seen from it is worth keeping; the
+                picture is the same but for rounding.
             depth: Whether to give depth.
             segmentation: Whether to give whom every pixel belongs to.
 
@@ -112,9 +120,11 @@ class RayCamera:
             BadInputError: If the resolution is out of range.
         """
         rows, columns = (side * self._samples for side in check_size(size))
+        if moving:
+            return self._roam(data, view, (rows, columns), depth, segmentation)
         back = self._background(data, view, size)
         rgb = back.lit.copy()
-        corners = geom_corners(self._model, data, self._moving)
+        corners = self._moving.corners(data)
         mask = image_mask(corners, view, back.axes, rows, columns)
         index = np.flatnonzero(mask.reshape(-1))
         geom, distance, normal = self._cast(data, back.rays[index], np.array(view.eye), False)
@@ -123,32 +133,74 @@ class RayCamera:
         points = back.rays[index] * distance[:, None] + np.array(view.eye)
         self._shade_background(data, back, corners, index, rgb)
         light, shade, facing = self._light(geom, points, normal[nearer], data)
-        shadowed = self._shadowed(data, points, normal[nearer], facing, True)
+        above = points + _LIFT * normal[nearer]
+        shadowed = self._shadowed(data, above, facing, False)
+        facing[shadowed] = False
+        light[shadowed] = shade[shadowed]
+        shadowed = self._shadowed(data, above, self._by_standing(data, above, facing), True)
         light[shadowed] = shade[shadowed]
         rgb[index] = light
         out = self._pixels(rgb, rows, columns)
         if not (depth or segmentation):
             return Picture(rgb=out)
-        return self._layers(out, back, index, geom, distance, (rows, columns), depth, segmentation)
+        all_geoms, all_distances = back.geom.copy(), back.distance.copy()
+        all_geoms[index], all_distances[index] = geom, distance
+        along = (back.rays @ back.axes[2]) * all_distances
+        return self._layers(out, all_geoms, along, (rows, columns), depth, segmentation)
+
+    def _roam(
+        self, data: Any, view: View, shape: tuple[int, int], depth: bool, segmentation: bool
+    ) -> Picture:
+        """Renders a view that keeps nothing: the shell in closed form, the rest by casts."""
+        eye, axes, directions = np.array(view.eye), view.axes(), rays(view, *shape)
+        geom, distance, normal = self._shell.cast(eye, directions, FAR)
+        corners = np.concatenate([self._moving.corners(data), self._standing.corners(data)])
+        index = np.flatnonzero(image_mask(corners, view, axes, *shape).reshape(-1))
+        things, near, facets = self._cast(data, directions[index], eye, True, shell=False)
+        nearer = np.flatnonzero((things >= 0) & (near < distance[index]))
+        index = index[nearer]
+        geom[index], distance[index], normal[index] = things[nearer], near[nearer], facets[nearer]
+        hit = np.flatnonzero(geom >= 0)
+        light = np.tile(_SKY, (len(geom), 1))
+        points = eye + directions[hit] * distance[hit, None]
+        light[hit] = self._lit(data, geom[hit], points, normal[hit], corners)
+        out = self._pixels(light, *shape)
+        if not (depth or segmentation):
+            return Picture(rgb=out)
+        along = (directions @ axes[2]) * distance
+        return self._layers(out, geom, along, shape, depth, segmentation)
+
+    def _lit(
+        self,
+        data: Any,
+        geom: npt.NDArray[np.int32],
+        points: Array,
+        normal: Array,
+        corners: Array,
+    ) -> Rgb:
+        """Colours hit points, shadows included."""
+        light, shade, facing = self._light(geom, points, normal, data)
+        points += _LIFT * normal
+        ask = facing & self._grid.mask(corners)[self._grid.cell(points)]
+        low = facing & (points[:, 2] < 0)
+        for rows, shell in ((ask & ~low, False), (low, True)):
+            dark = self._shadowed(data, points, rows, True, shell)
+            light[dark] = shade[dark]
+        return light
 
     def _layers(
         self,
         rgb: npt.NDArray[np.uint8],
-        back: _Background,
-        index: npt.NDArray[np.int64],
         geom: npt.NDArray[np.int32],
-        distance: Array,
+        along: Array,
         shape: tuple[int, int],
         depth: bool,
         segmentation: bool,
     ) -> Picture:
         """Adds depth and segmentation of each pixel's upper left sample."""
-        all_geoms, all_distances = back.geom.copy(), back.distance.copy()
-        all_geoms[index], all_distances[index] = geom, distance
         step = self._samples
-        first = all_geoms.reshape(shape)[::step, ::step]
-        along = (back.rays @ back.axes[2]) * all_distances
-        along[all_geoms < 0] = FAR
+        first = geom.reshape(shape)[::step, ::step]
+        along[geom < 0] = FAR
         owner = np.where(first >= 0, self._scene.owner[np.maximum(first, 0)], 0)
         return Picture(
             rgb=rgb,
@@ -167,7 +219,7 @@ class RayCamera:
         return np.clip(total, 0, 255, out=total).astype(np.uint8)
 
     def _cast(
-        self, data: Any, directions: Array, origin: Array, still: bool
+        self, data: Any, directions: Array, origin: Array, still: bool, shell: bool = True
     ) -> tuple[npt.NDArray[np.int32], Array, Array]:
         """Casts unit rays from one point: geom (-1: none), distance and surface normal."""
         count = len(directions)
@@ -181,7 +233,7 @@ class RayCamera:
                 data,
                 origin,
                 flat,
-                None,
+                None if shell else EXCEPT_SHELL,
                 still,
                 -1,
                 geom,
@@ -210,14 +262,39 @@ class RayCamera:
         lamp = np.maximum(cosine, 0)[:, None] * self._diffuse
         return unlit + colour * (1 - glow) * lamp, unlit, facing
 
+    def _by_standing(
+        self, data: Any, points: Array, ask: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.bool_]:
+        """Narrows points down to those that something standing still may shade.
+
+        Table, floor and wall shade nothing above the table; whatever is below may be shaded.
+        """
+        if self._still_cells is None:
+            self._still_cells = self._grid.mask(self._standing.corners(data))
+        near = self._still_cells[self._grid.cell(points)] | (points[:, 2] < 0)
+        return np.asarray(near & ask)
+
     def _shadowed(
-        self, data: Any, points: Array, normal: Array, ask: npt.NDArray[np.bool_], still: bool
+        self,
+        data: Any,
+        points: Array,
+        ask: npt.NDArray[np.bool_],
+        still: bool,
+        shell: bool = True,
     ) -> npt.NDArray[np.int64]:
-        """Gives the rows, among those asked for, that the lamp does not reach."""
+        """Gives the rows, among those asked for, that the lamp does not reach.
+
+        Args:
+            data: MuJoCo data.
+            points: Points lifted off their surface, so that it does not shade them itself.
+            ask: Which points to ask for.
+            still: Whether what stands still is in the way too.
+            shell: Whether, of that, table, floor and wall are.
+        """
         rows = np.flatnonzero(ask)
-        ways = points[rows] + _LIFT * normal[rows] - self._lamp
+        ways = points[rows] - self._lamp
         length = np.sqrt(np.einsum("ij,ij->i", ways, ways))
-        geom, distance, _ = self._cast(data, ways / length[:, None], self._lamp, still)
+        geom, distance, _ = self._cast(data, ways / length[:, None], self._lamp, still, shell)
         return rows[(geom >= 0) & (distance < length - 1e-4)]
 
     def _shade_background(
@@ -226,11 +303,7 @@ class RayCamera:
         """Takes the lamp away where something that moves stands before it."""
         ask = self._grid.mask(corners)[back.cell] & back.shadowable
         ask[hidden] = False
-        rows = np.flatnonzero(ask)
-        ways = back.points[rows] - self._lamp
-        length = np.sqrt(np.einsum("ij,ij->i", ways, ways))
-        geom, distance, _ = self._cast(data, ways / length[:, None], self._lamp, False)
-        dark = rows[(geom >= 0) & (distance < length - 1e-4)]
+        dark = self._shadowed(data, back.points, ask, False)
         rgb[dark] = back.unlit[dark]
 
     def _background(self, data: Any, view: View, size: tuple[int, int]) -> _Background:
@@ -252,13 +325,13 @@ class RayCamera:
             lit = np.tile(_SKY, (len(geom), 1))
             unlit = lit.copy()
             light, shade, facing = self._light(geom[hit], points[hit], normal[hit], data)
-            shadowed = self._shadowed(data, points[hit], normal[hit], facing, True)
+            points[hit] += _LIFT * normal[hit]
+            shadowed = self._shadowed(data, points[hit], facing, True)
         light[shadowed] = shade[shadowed]
         facing[shadowed] = False
         lit[hit], unlit[hit] = light, shade
         shadowable = np.zeros(len(geom), np.bool_)
         shadowable[hit] = facing
-        points[hit] += _LIFT * normal[hit]
         return _Background(
             directions,
             view.axes(),

@@ -111,7 +111,7 @@ FACTORS: Mapping[str, Factor] = {
         _real("camera.azimuth", -7, 7, "deg", "turn around the table"),
         _real("camera.elevation", 40, 47, "deg", "height of the camera"),
         _real("camera.distance", 0.80, 0.88, "m", "from the middle of the table"),
-        _real("camera.fov", 41, 45, "deg", "vertical field of view"),
+        _real("camera.fov", 37, 41, "deg", "vertical field of view"),
     )
 }
 

@@ -4,6 +4,7 @@ Free objects have a free joint; a lid box and a drawer are fixed to the table an
 joint that opens them. Each builder returns what scripted behaviour needs to know.
 """
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -180,7 +181,7 @@ def _mug(build: Builder, name: str, item: ObjectFactors, place: Any) -> ObjectIn
     out = radius + item.size * 0.55
     corners = [(radius * 0.95, 0.55), (out, 0.5), (out, -0.4), (radius * 0.95, -0.5)]
     plain = Look(rgb=look.rgb)
-    for i, ((x0, z0), (x1, z1)) in enumerate(zip(corners, corners[1:], strict=False)):
+    for i, ((x0, z0), (x1, z1)) in enumerate(itertools.pairwise(corners)):
         build.rod(
             body,
             f"{name}.handle{i}",

@@ -76,12 +76,35 @@ def rays(view: View, rows: int, columns: int) -> Array:
     return np.ascontiguousarray(out.reshape(-1, 3))
 
 
-def geom_corners(model: Any, data: Any, geoms: npt.NDArray[np.int64]) -> Array:
-    """Gives the eight corners of every geom's box in the world frame, ``[n, 8, 3]``."""
-    aabb = model.geom_aabb[geoms]
-    local = aabb[:, None, :3] + _CORNERS * aabb[:, None, 3:]
-    turned = np.einsum("gij,gcj->gci", data.geom_xmat[geoms].reshape(-1, 3, 3), local)
-    return np.asarray(turned + data.geom_xpos[geoms][:, None, :])
+class Boxes:
+    """Boxes that hold some geoms; a long geom gets several along its length.
+
+    Args:
+        model: The MuJoCo model.
+        geoms: Which geoms.
+    """
+
+    def __init__(self, model: Any, geoms: npt.NDArray[np.int64]) -> None:
+        owners: list[int] = []
+        corners: list[Array] = []
+        for geom in geoms.tolist():
+            middle, half = model.geom_aabb[geom, :3], model.geom_aabb[geom, 3:]
+            axis = int(half.argmax())
+            count = int(np.clip(round(half[axis] / max(np.median(half), 1e-3)), 1, 6))
+            piece = half.copy()
+            piece[axis] /= count
+            for k in range(count):
+                at = middle.copy()
+                at[axis] += half[axis] * ((2 * k + 1) / count - 1)
+                owners.append(geom)
+                corners.append(at + _CORNERS * piece)
+        self._geom = np.array(owners, np.int64)
+        self._local = np.array(corners).reshape(-1, 8, 3)
+
+    def corners(self, data: Any) -> Array:
+        """Gives the boxes' corners in the world frame, ``[n, 8, 3]``."""
+        turn = data.geom_xmat[self._geom].reshape(-1, 3, 3).transpose(0, 2, 1)
+        return np.asarray(self._local @ turn + data.geom_xpos[self._geom][:, None, :])
 
 
 def image_mask(

@@ -238,7 +238,7 @@ class Dojo:
                     f"{self.embodiment.name!r} has no head camera: choose front, side or top."
                 )
             eye, gaze = (tuple(float(x) for x in point) for point in head)
-            return View(eye, gaze, 46.0)  # type: ignore[arg-type]
+            return View(eye, gaze, 42.0)  # type: ignore[arg-type]
         if camera not in CAMERAS:
             raise BadInputError(
                 f"There is no camera {camera!r}: choose one of {', '.join(CAMERAS)}."
@@ -272,8 +272,15 @@ class Dojo:
         Raises:
             BadInputError: If the camera is unknown or the resolution out of range.
         """
-        view = self.view(camera or self.embodiment.camera)
-        return self._camera.render(self._data, view, size, depth=depth, segmentation=segmentation)
+        camera = camera or self.embodiment.camera
+        return self._camera.render(
+            self._data,
+            self.view(camera),
+            size,
+            moving=camera == "head",
+            depth=depth,
+            segmentation=segmentation,
+        )
 
     @property
     def tip(self) -> npt.NDArray[np.float64]:

@@ -1,0 +1,55 @@
+"""Rendering many clips on all cores."""
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from functools import partial
+
+from dojobench.simulator.clips import ClipPlan, RenderedClip, render_clip
+
+
+def generate(
+    plans: Sequence[ClipPlan],
+    *,
+    size: tuple[int, int] | None = (64, 64),
+    segmentation: bool = False,
+    workers: int | None = None,
+) -> Iterator[RenderedClip]:
+    """Renders clips in the order of their plans, whatever the number of processes.
+
+    Processes are spawned, not forked: a fork of a program that runs threads (as torch does)
+    may hang. Only a few clips a process are ever ahead of what has been taken.
+
+    Args:
+        plans: What to make.
+        size: As for ``render_clip``.
+        segmentation: As for ``render_clip``.
+        workers: Processes; as many as there are usable cores where ``None``. With 1, or a
+            single plan, everything happens in this process.
+
+    Yields:
+        Rendered clips.
+
+    Raises:
+        BadInputError: If a scene cannot be built or the resolution is out of range.
+    """
+    make = partial(render_clip, size=size, segmentation=segmentation)
+    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    count = min(count, len(plans))
+    if count <= 1:
+        yield from map(make, plans)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, mp_context=context) as pool:
+        waiting: list[Future[RenderedClip]] = []
+        try:
+            for plan in plans:
+                waiting.append(pool.submit(make, plan))
+                if len(waiting) > 4 * count:
+                    yield waiting.pop(0).result()
+            while waiting:
+                yield waiting.pop(0).result()
+        finally:
+            for future in waiting:
+                future.cancel()
