@@ -122,6 +122,7 @@ def serve(argv: list[str]) -> int:
     from dojobench.protocol.options import parse_pairs
 
     model = load_model(config.model, parse_pairs(config.options))
+    _require_alone(model)
     token = config.token or os.environ.get(TOKEN_VARIABLE) or None
     if token is None and config.host not in _LOOPBACK:
         print(
@@ -211,6 +212,7 @@ def conform(argv: list[str]) -> int:
 
     options = parse_pairs(config.options)
     model = load_model(config.model, options)
+    _require_alone(model)
     report = Report(
         reference=config.model,
         options=options,
@@ -224,6 +226,15 @@ def conform(argv: list[str]) -> int:
         write_report(config.out, report)
         print(f"written to {config.out}")
     return 0 if report.passed else 1
+
+
+def _require_alone(model: "WorldModel") -> None:
+    """Refuses a model that a run gives more than context and actions."""
+    for method, gives in (("start_privileged", "the truth"), ("fit", "a training split")):
+        if callable(getattr(model, method, None)):
+            raise BadInputError(
+                f"model {model.spec.name} is given {gives} and works inside dojobench run only"
+            )
 
 
 def _check_with_progress(model: "WorldModel", config: ConformConfig) -> "tuple[Finding, ...]":

@@ -47,6 +47,14 @@ class Session:
     def close(self):
         pass
 
+class Fits(Shift):
+    def __init__(self): super().__init__(1, False, 0)
+    def fit(self, suite, split): ...
+
+class Privileged(Shift):
+    def __init__(self): super().__init__(1, False, 0)
+    def start_privileged(self, context, *, seed, clips): ...
+
 def make(by: int = 9, busy: bool = False, fault: int = 0):
     return Shift(by, busy, fault)
 """
@@ -110,6 +118,11 @@ def test_conform_fails_with_a_sentence(capsys: pytest.CaptureFixture[str]) -> No
         (["serve", "shift_model:make", "--port", "70000"], "--port 70000 is no port"),
         (["serve", "shift_model:make", "--max-sessions", "0"], "--max-sessions must be above 0"),
         (["serve", "shift_model:make", "--http"], "add --resolution"),
+        (["serve", "shift_model:Fits"], "is given a training split and works inside dojobench run"),
+        (
+            ["conform", "shift_model:Privileged"],
+            "is given the truth and works inside dojobench run",
+        ),
     ],
 )
 def test_bad_input_is_one_sentence(
