@@ -15,6 +15,7 @@ from torch.nn import functional
 from dojobench.metrics.frames import LEVELS, check_frames, to_levels
 
 _BINS = 256
+_VALUES_AT_ONCE = 1 << 22
 _LUMA = (0.299, 0.587, 0.114)
 
 
@@ -74,7 +75,7 @@ class AppearanceTracker:
                 f"the frames have shape {list(frames.shape)} and those of the context "
                 f"{list(self._shape)}; give [time, 3, height, width] of the same size."
             )
-        for block in torch.split(frames, 32):
+        for block in torch.split(frames, max(1, _VALUES_AT_ONCE // self._shape.numel())):
             self._add(_read(block, "the frames"), block)
 
     def finish(self) -> AppearanceCurves:

@@ -57,10 +57,9 @@ def kaplan_meier(
     """
     check_level(level)
     array, flags = _read(times, broken)
-    steps = np.unique(array[flags])
+    steps, lost = np.unique(array[flags], return_counts=True)
     # Of n sorted times, those from the left insertion point on are at least t.
     at_risk = len(array) - np.searchsorted(np.sort(array), steps, side="left")
-    lost = np.array([int((array[flags] == t).sum()) for t in steps], dtype=np.intp)
     survival: Array = np.cumprod(1.0 - lost / at_risk, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         greenwood = np.cumsum(lost / (at_risk * (at_risk - lost)))
