@@ -6,8 +6,9 @@ moving pixels follow exactly), the last context frame, and in ``dreamdojo`` the 
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
@@ -20,6 +21,7 @@ from dojobench.metrics.conventions import (
 from dojobench.metrics.frames import LEVELS, to_levels, to_luma
 from dojobench.metrics.lpips_net import LpipsNet
 from dojobench.metrics.psnr import decibels
+from dojobench.metrics.side_by_side import side_by_side
 from dojobench.metrics.skill import (
     MOTION_THRESHOLD,
     mask_from_range,
@@ -28,7 +30,7 @@ from dojobench.metrics.skill import (
 )
 from dojobench.metrics.ssim import SsimFilter, SsimSettings
 
-_VALUES_AT_ONCE = 1 << 20
+_VALUES_AT_ONCE = 1 << 21
 _ALWAYS = ("skill", "motion_psnr", "mse")
 
 
@@ -220,10 +222,19 @@ class ClipScorer:
 
     def _score(self, clip: "_Clip", prediction: torch.Tensor, truth: torch.Tensor) -> None:
         left, right = self._seen_as(prediction), self._seen_as(truth)
-        clip.add_errors(left, right)
+        pieces: list[Callable[[], torch.Tensor]] = [partial(clip.measure_errors, left, right)]
+        compare: SsimFilter | str = ""
         if "ssim" in self._metrics:
             compare = self._filter(left.shape[1:])
-            clip.extend("ssim", compare if isinstance(compare, str) else compare(left, right))
+            if isinstance(compare, SsimFilter):
+                pieces += compare.pieces(left, right)
+        errors, *sums = side_by_side(pieces)
+        clip.extend("mse", errors[0])
+        clip.extend("mse_static", errors[1])
+        if isinstance(compare, SsimFilter):
+            clip.extend("ssim", compare.gather(sums, len(left)))
+        elif compare:
+            clip.missing["ssim"] = compare
         if self._lpips is not None:
             reason = _why_not(self._lpips, prediction.shape[1:])
             clip.extend(self._lpips.name, reason or self._lpips(prediction, truth))
@@ -273,19 +284,21 @@ class _Clip:
         )
         self.low, self.high = self.still.clone(), self.still.clone()
 
-    def add_errors(self, prediction: torch.Tensor, truth: torch.Tensor) -> None:
-        """Adds the squared errors of a few frames, exactly: integers below 2**53 in float64."""
+    def measure_errors(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+        """Sums the squared errors of a few frames, exactly: integers below 2**53 in float64.
+
+        Returns:
+            float64 ``[2, frames]``: mean squared errors of the prediction and the static frame.
+        """
         true = to_levels(truth)
         squares = to_levels(prediction).sub_(true).square_()
         static = true.sub_(to_levels(self.still)).square_()
         self.errors += squares.sum(dim=(0, 1), dtype=torch.float64)
         torch.minimum(self.low, truth.amin(dim=0), out=self.low)
         torch.maximum(self.high, truth.amax(dim=0), out=self.high)
-        scale = self.still.numel() * LEVELS**2
-        for name, values in (("mse", squares), ("mse_static", static)):
-            sums = values.sum(dim=(1, 2, 3), dtype=torch.float64) / scale
-            self.extend(name, sums)
         self.scored += len(truth)
+        sums = [values.sum(dim=(1, 2, 3), dtype=torch.float64) for values in (squares, static)]
+        return torch.stack(sums) / (self.still.numel() * LEVELS**2)
 
     def extend(self, name: str, values: torch.Tensor | str) -> None:
         """Adds a metric's values for a few frames, or the reason why there are none."""

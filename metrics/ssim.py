@@ -14,13 +14,16 @@ the cache and beats a depthwise convolution by an order of magnitude, and on eve
 plain float32, which no setting for reduced precision (TF32, bf16, autocast) reaches.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from dojobench.metrics.frames import LEVELS, check_pair, to_levels
+from dojobench.metrics.side_by_side import side_by_side
 
 _K1, _K2 = 0.01, 0.03
 _CPU_VALUES_AT_ONCE = 200_000  # twelve planes of this size stay in a desktop's cache
@@ -64,10 +67,7 @@ class SsimSettings:
 
 
 class SsimFilter:
-    """SSIM of many frames of one shape; its buffers are kept between calls.
-
-    Not safe to share between threads.
-    """
+    """SSIM of many frames of one shape; its buffers are kept between calls."""
 
     def __init__(
         self,
@@ -101,9 +101,10 @@ class SsimFilter:
         per_channel = self._height * self._width
         self._channels_at_once = channels if channels * per_channel <= values else 1
         self._frames_at_once = max(1, values // (self._channels_at_once * per_channel))
-        self._buffers: dict[tuple[int, int], _Buffers] = {}
+        self._channels = channels
+        # Lists are popped and appended to in one step each, so pieces may share them.
+        self._free: dict[tuple[int, int], list[_Buffers]] = {}
 
-    @torch.no_grad()
     def __call__(self, prediction: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
         """Measures each frame.
 
@@ -114,27 +115,57 @@ class SsimFilter:
         Returns:
             float64 ``[frames]``, -1 to 1, the mean over channels and windows.
         """
+        return self.gather(side_by_side(self.pieces(prediction, truth)), len(prediction))
+
+    def pieces(
+        self, prediction: torch.Tensor, truth: torch.Tensor
+    ) -> list[Callable[[], torch.Tensor]]:
+        """Cuts the work into pieces that may run side by side with others.
+
+        Args:
+            prediction: As for a call.
+            truth: As for a call.
+
+        Returns:
+            Functions whose results, in order, ``gather`` takes.
+        """
         frames, channels = prediction.shape[:2]
-        sums = torch.zeros(frames, dtype=torch.float64, device=self.device)
-        for first in range(0, frames, self._frames_at_once):
-            rows = slice(first, min(first + self._frames_at_once, frames))
-            for channel in range(0, channels, self._channels_at_once):
-                part = slice(channel, channel + self._channels_at_once)
-                sums[rows] += self._sum_map(prediction[rows, part], truth[rows, part])
+        parts = [
+            (slice(first, first + self._frames_at_once), slice(c, c + self._channels_at_once))
+            for first in range(0, frames, self._frames_at_once)
+            for c in range(0, channels, self._channels_at_once)
+        ]
+        return [partial(self._sum_map, prediction[part], truth[part]) for part in parts]
+
+    def gather(self, sums: Sequence[torch.Tensor], frames: int) -> torch.Tensor:
+        """Puts the results of ``pieces`` together.
+
+        Args:
+            sums: What the pieces returned.
+            frames: Number of frames that they came from.
+
+        Returns:
+            float64 ``[frames]``.
+        """
         size = self.settings.size
         windows = (self._height - size + 1) * (self._width - size + 1)
-        return sums / (channels * windows)
+        groups = -(-frames // self._frames_at_once)
+        each = len(sums) // groups
+        by_frame = [
+            torch.stack(list(sums[g * each : (g + 1) * each])).sum(0) for g in range(groups)
+        ]
+        return torch.cat(by_frame) / (self._channels * windows)
 
     def _sum_map(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """Sums the similarity map of a few frames, ``[frames]``, float64."""
-        key = (x.shape[0], x.shape[1])
-        if key not in self._buffers:
-            self._buffers[key] = self._allocate(*key)
-        buffers = self._buffers[key]
+        free = self._free.setdefault((x.shape[0], x.shape[1]), [])
+        buffers = free.pop() if free else self._allocate(x.shape[0], x.shape[1])
         self._fill(buffers.planes, x, y)
         _shift_and_add(buffers.planes, buffers.between, self._taps, dim=0)
         _shift_and_add(buffers.between, buffers.filtered, self._taps, dim=-1)
-        return _similarity(buffers.filtered, self.settings).sum(dim=(0, 2, 3), dtype=torch.float64)
+        similarity = _similarity(buffers.filtered, self.settings)
+        free.append(buffers)
+        return similarity.sum(dim=(0, 2, 3), dtype=torch.float64)
 
     def _allocate(self, frames: int, channels: int) -> "_Buffers":
         lost = self.settings.size - 1
