@@ -295,7 +295,7 @@ class RayCamera:
         ways = points[rows] - self._lamp
         length = np.sqrt(np.einsum("ij,ij->i", ways, ways))
         geom, distance, _ = self._cast(data, ways / length[:, None], self._lamp, still, shell)
-        return rows[(geom >= 0) & (distance < length - 1e-4)]
+        return np.asarray(rows[(geom >= 0) & (distance < length - 1e-4)])
 
     def _shade_background(
         self, data: Any, back: _Background, corners: Array, hidden: Any, rgb: Rgb

@@ -23,6 +23,8 @@ from dojobench.simulator.world import Dojo
 
 GENERATOR = "dojo-1"
 """Version of everything that decides the bytes of a clip; part of every plan's hash."""
+_SETTLE = 3
+"""Steps at the end of a mirrored clip in which the embodiment comes to rest."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -271,20 +273,18 @@ def _mirror(
     size: tuple[int, int] | None,
     segmentation: bool,
 ) -> RenderedClip:
-    """Wanders through free space and takes every step back in reverse order."""
+    """Sets out from rest through free space and takes every step back, to rest again."""
     performer = Performer(dojo, rng, ("explore",))
     policy = performer.policy
-    policy.begin(_wander(dojo, rng, performer))
     for _ in range(plan.lead):
         dojo.step(policy.act())
+    policy.begin(_wander(dojo, rng, performer))
     recorder = _Recorder(dojo, plan, size, segmentation)
     held = [dojo.control.copy()]
-    for _ in range((plan.frames - 1) // 2):
+    for _ in range((plan.frames - 1 - _SETTLE) // 2):
         recorder.step(policy.act())
         held.append(dojo.control.copy())
     for control in reversed(held[:-1]):
-        if len(recorder.actions) == plan.frames - 1:
-            break
         intent = dojo.embodiment.held(control)
         recorder.step(dojo.embodiment.encode(dojo.control, intent).astype(np.float32))
     while len(recorder.actions) < plan.frames - 1:

@@ -193,9 +193,10 @@ def _draw(factor: Factor, seed: Seed, index: int, held: Mapping[str, Choice]) ->
         return options[int(u * len(options))]
     low, high = factor.low, factor.high
     if isinstance(given, tuple | list):
-        if len(given) != 2 or given[0] > given[1]:
+        ends = [_checked_number(factor, end) for end in given]
+        if len(ends) != 2 or ends[0] > ends[1]:
             raise BadInputError(f"Factor {factor.name!r} takes (low, high), not {given!r}.")
-        low, high = (_checked_number(factor, end) for end in given)
+        low, high = ends
     elif given is not None:
         low = high = _checked_number(factor, given)
     if factor.kind == "whole":

@@ -43,18 +43,24 @@ class Shell:
             Geom (-1: none), distance and outward normal of each ray.
         """
         count = len(directions)
-        inverse = 1.0 / np.where(np.abs(directions) < 1e-12, 1e-12, directions).T
+        ways = np.ascontiguousarray(directions.T)
+        inverse = 1.0 / np.where(np.abs(ways) < 1e-12, 1e-12, ways)
+        size = np.abs(inverse)
         geom = np.full(count, -1, np.int32)
         distance = np.full(count, far)
         axis = np.zeros(count, np.int64)
         for one, middle, half in zip(self._geoms, self._middle, self._half, strict=True):
-            side = np.where(inverse > 0, -1.0, 1.0) * half[:, None]
-            enter = ((middle - eye)[:, None] + side) * inverse
-            leave = ((middle - eye)[:, None] - side) * inverse
-            first = enter.max(axis=0)
-            rows = np.flatnonzero((first < leave.min(axis=0)) & (first > 0) & (first < distance))
+            centre = (middle - eye)[:, None] * inverse
+            spread = half[:, None] * size
+            enter, leave = centre - spread, centre + spread
+            # Pairwise maxima: numpy reduces a short leading axis slowly.
+            first = np.maximum(np.maximum(enter[0], enter[1]), enter[2])
+            last = np.minimum(np.minimum(leave[0], leave[1]), leave[2])
+            rows = np.flatnonzero((first < last) & (first > 0) & (first < distance))
             geom[rows], distance[rows] = one, first[rows]
-            axis[rows] = enter[:, rows].argmax(axis=0)
+            axis[rows] = np.where(
+                enter[2, rows] == first[rows], 2, np.where(enter[1, rows] == first[rows], 1, 0)
+            )
         normal = np.zeros((count, 3))
         rows = np.flatnonzero(geom >= 0)
         normal[rows, axis[rows]] = -np.sign(directions[rows, axis[rows]])

@@ -34,11 +34,11 @@ class Look:
 
 def _checker(p: Array) -> Array:
     cells = np.floor(p + np.float32(0.21)).sum(axis=1)
-    return (np.mod(cells, 2) > 0.5).astype(np.float32)
+    return np.asarray(np.mod(cells, 2) > 0.5, np.float32)
 
 
 def _stripes(p: Array) -> Array:
-    return (np.mod(p[:, 0] + 0.7 * p[:, 2] + np.float32(0.29), 1) < 0.5).astype(np.float32)
+    return np.asarray(np.mod(p[:, 0] + 0.7 * p[:, 2] + np.float32(0.29), 1) < 0.5, np.float32)
 
 
 def _noise(p: Array) -> Array:
@@ -46,7 +46,9 @@ def _noise(p: Array) -> Array:
     x, y, z = p[:, 0], p[:, 1], p[:, 2]
     bend = np.sin(1.7 * x - 2.3 * y + 1.9 * z)
     wave = np.sin(3.1 * x + 1.3 * y + bend) + np.sin(2.7 * y - 1.9 * z + 1.3 * bend)
-    return np.clip(0.5 + 0.33 * wave + 0.2 * np.sin(5.3 * z + 4.1 * x), 0, 1)
+    return np.asarray(
+        np.clip(0.5 + 0.33 * wave + 0.2 * np.sin(5.3 * z + 4.1 * x), 0, 1), np.float32
+    )
 
 
 def _wood(p: Array) -> Array:
@@ -61,13 +63,12 @@ def _wood(p: Array) -> Array:
 
 def _dots(p: Array) -> Array:
     q = np.mod(p + np.float32(0.33), 1) - np.float32(0.5)
-    return (np.einsum("ij,ij->i", q, q) < 0.15).astype(np.float32)
+    return np.asarray(np.einsum("ij,ij->i", q, q) < 0.15, np.float32)
 
 
 def _waves(p: Array) -> Array:
-    return (np.sin(6.283 * (p[:, 1] + 0.3 * np.sin(3.1 * p[:, 0])) + p[:, 2]) > 0).astype(
-        np.float32
-    )
+    phase = 6.283 * (p[:, 1] + 0.3 * np.sin(3.1 * p[:, 0])) + p[:, 2]
+    return np.asarray(np.sin(phase) > 0, np.float32)
 
 
 TEXTURES: Mapping[str, Callable[[Array], Array] | None] = {
