@@ -48,6 +48,9 @@ def _workers(threads: int, process: int) -> ThreadPoolExecutor:
     everyone = threading.Barrier(threads + 1)
 
     def compute_alone() -> None:
+        # The first question makes a thread take over the process's setting; asked later, it
+        # would undo the next line.
+        torch.get_num_threads()
         torch.set_num_threads(1)
         everyone.wait()
 
