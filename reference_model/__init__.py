@@ -1,0 +1,1 @@
+"""DreamDojo rebuilt: tokenizer, latent actions, world model, the three phases, the student."""
