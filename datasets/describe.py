@@ -174,6 +174,7 @@ def _describe_manifest(name: str, data: Path | None) -> NamedSuite:
     try:
         roots = find_roots(manifest, data=data)
         where = ", ".join(str(root) for root in roots.values())
+        where = "yes, made in memory" if manifest.header.dojo is not None else where
     except BadInputError:
         where = ""
     frames = ", ".join(str(each) for each in sorted({clip.frames for clip in manifest.clips}))

@@ -4,7 +4,8 @@ Every embodiment owns a range of the vector that no other uses, so that one mode
 on all of them (NVIDIA/DreamDojo ``docs/POSTTRAIN.md`` and ``groot_dreams/data/dataset.py`` at
 02f119b). An embodiment is always stated by whoever opens data; nothing here looks at a path.
 The published layout leaves 169 to 219 free. This project uses 169 to 175 for ``droid`` and 176
-to 201 for ``g1_inspire``, and keeps 202 to 219 for robots to come.
+to 201 for ``g1_inspire``, 202 to 212 for the arms of the simulated world, and keeps 213 to 219
+for robots to come. The simulated ``hand`` has none: its actions are withheld.
 """
 
 from collections.abc import Mapping
@@ -171,6 +172,18 @@ _ALL = (
         start=176,
         parts=_parts(("left_arm", 7), ("right_arm", 7), ("left_hand", 6), ("right_hand", 6)),
         description="Unitree G1, arms in rad and Inspire hands as open fractions",
+    ),
+    Embodiment(
+        name="arm",
+        start=202,
+        parts=_parts(("position", 3), ("yaw", 1), ("gripper", 1)),
+        description="the dojo's arm: moves in m and rad from the last target, open fraction",
+    ),
+    Embodiment(
+        name="arm2",
+        start=207,
+        parts=_parts(("turn", 1), ("elbow", 1), ("lift", 1), ("roll", 1), ("fingers", 2)),
+        description="the dojo's second arm: joint targets in rad and m",
     ),
     Embodiment(
         name="mano",

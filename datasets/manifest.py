@@ -7,7 +7,7 @@ their manifests are the same file. ``docs/file-formats.md`` describes every fiel
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -76,6 +76,32 @@ class SourceFields(BaseModel):
         return root
 
 
+class DojoFields(BaseModel):
+    """How the clips of a simulated suite are made; see ``docs/file-formats.md``.
+
+    Attributes:
+        suite: The recipe, such as ``dojo-v1``.
+        generator: Version of everything that decides the clips.
+        seed: The seed, where it is public.
+        commitment: Hash of the seed, where its owner keeps it.
+        plans: Hash of all plans, which tells another seed or recipe before anything is rendered.
+    """
+
+    model_config = _STRICT
+
+    suite: Name
+    generator: Name
+    seed: Short | None = None
+    commitment: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
+    plans: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+
+    @model_validator(mode="after")
+    def _public_or_secret(self) -> "DojoFields":
+        if (self.seed is None) == (self.commitment is None):
+            raise ValueError("either the seed or its commitment must stand there, not both")
+        return self
+
+
 class Header(BaseModel):
     """The first line; see ``docs/file-formats.md``."""
 
@@ -92,6 +118,7 @@ class Header(BaseModel):
     actions: Literal["first", "last", "concat"] = "first"
     views: list[Short] = []
     sources: Annotated[dict[Name, SourceFields], Field(min_length=1)]
+    dojo: DojoFields | None = None
 
     @field_validator("resolution", mode="before")
     @classmethod
@@ -117,6 +144,7 @@ class ClipFields(BaseModel):
     instruction: Text | None = None
     branch_group: Name | None = None
     sha256: Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+    fingerprint: Annotated[str, Field(pattern=r"^[A-Za-z0-9+/]{1,2000}={0,2}$")] | None = None
 
 
 class Manifest(BaseModel):
@@ -126,6 +154,7 @@ class Manifest(BaseModel):
         header: The first line.
         clips: The further lines, in order.
         version: ``sha256:`` and the hash of the bytes.
+        fingerprints: Of clips that are rendered, by id: what they must look like.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -133,6 +162,7 @@ class Manifest(BaseModel):
     header: Header
     clips: tuple[ClipRecord, ...]
     version: str
+    fingerprints: dict[str, str] = {}
 
     @property
     def spec(self) -> SuiteSpec:
@@ -155,23 +185,44 @@ class Manifest(BaseModel):
         )
 
 
-def encode_manifest(header: Header, clips: Iterable[ClipRecord]) -> bytes:
-    """Gives a manifest's canonical bytes: fields in fixed order, no spaces, UTF-8, line feeds."""
-    lines = [header.model_dump(mode="json")]
-    lines += [{name: getattr(clip, name) for name in ClipFields.model_fields} for clip in clips]
+def encode_manifest(
+    header: Header, clips: Iterable[ClipRecord], fingerprints: Mapping[str, str] | None = None
+) -> bytes:
+    """Gives a manifest's canonical bytes: fields in fixed order, no spaces, UTF-8, line feeds.
+
+    What only simulated suites have is left out of the others.
+    """
+    names = [name for name in ClipFields.model_fields if name != "fingerprint"]
+    lines = [header.model_dump(mode="json", exclude=None if header.dojo else {"dojo"})]
+    for clip in clips:
+        line = {name: getattr(clip, name) for name in names}
+        if fingerprints and clip.id in fingerprints:
+            line["fingerprint"] = fingerprints[clip.id]
+        lines.append(line)
     text = "".join(
         json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines
     )
     return text.encode("utf-8")
 
 
-def write_manifest(path: Path, header: Header, clips: Iterable[ClipRecord]) -> Manifest:
+def write_manifest(
+    path: Path,
+    header: Header,
+    clips: Iterable[ClipRecord],
+    fingerprints: Mapping[str, str] | None = None,
+) -> Manifest:
     """Writes a manifest, whole or not at all, and gives it back as read.
+
+    Args:
+        path: The file.
+        header: The first line.
+        clips: The further lines.
+        fingerprints: Of clips that are rendered, by id.
 
     Raises:
         BadInputError: If a field is not valid or the file cannot be written.
     """
-    content = encode_manifest(header, clips)
+    content = encode_manifest(header, clips, fingerprints)
     manifest = parse_manifest(content, str(path))
     write_atomically(path, content)
     return manifest
@@ -223,9 +274,10 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     header = _validate(Header, first, f"{where}:1")
     clips: list[ClipRecord] = []
     seen: dict[str, int] = {}
+    fingerprints: dict[str, str] = {}
     for number, line in enumerate(lines[1:], start=2):
         fields = _validate(ClipFields, _object(line, f"{where}:{number}"), f"{where}:{number}")
-        clip = ClipRecord(**fields.model_dump())
+        clip = ClipRecord(**fields.model_dump(exclude={"fingerprint"}))
         _check_clip(clip, header, f"{where}:{number}")
         if clip.id in seen:
             raise BadInputError(
@@ -233,10 +285,12 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
             )
         seen[clip.id] = number
         clips.append(clip)
+        if fields.fingerprint is not None:
+            fingerprints[clip.id] = fields.fingerprint
     if not clips:
         raise BadInputError(f"The manifest {where} lists no clips; freeze the suite again.")
     version = f"sha256:{hashlib.sha256(content).hexdigest()}"
-    return Manifest(header=header, clips=tuple(clips), version=version)
+    return Manifest(header=header, clips=tuple(clips), version=version, fingerprints=fingerprints)
 
 
 def _check_clip(clip: ClipRecord, header: Header, where: str) -> None:

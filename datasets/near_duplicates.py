@@ -167,4 +167,4 @@ def _hash(grey: npt.NDArray[np.float32]) -> Words:
     flat = low.reshape(len(grey), 64)
     signs = flat > np.median(flat, axis=1, keepdims=True)
     weights = np.uint64(1) << np.arange(64, dtype=np.uint64)
-    return np.where(signs, weights, np.uint64(0)).sum(axis=1, dtype=np.uint64)
+    return np.asarray(np.where(signs, weights, np.uint64(0)).sum(axis=1, dtype=np.uint64))

@@ -1,4 +1,4 @@
-"""Opens suites: manifests over datasets on disk, by file or by name."""
+"""Opens suites by file or by name: manifests over datasets on disk, or simulated ones."""
 
 import os
 import re
@@ -114,7 +114,8 @@ def open_suite(reference: str, *, data: Path | None = None) -> Suite:
     Args:
         reference: Path of a manifest (``.jsonl``), or the name of a suite that
             ``dojobench data list`` shows. ``@sha256:…`` behind it, at least 8 digits, pins the
-            version.
+            version; ``?secret-seed=FILE`` before that names the file with the seed of a private
+            suite of the dojo, which the variable ``DOJOBENCH_SECRET_SEED`` may name as well.
         data: Where the datasets lie; the variable ``DOJOBENCH_DATA`` and the manifest's own
             folder are searched where it is ``None``.
 
@@ -139,6 +140,7 @@ def open_suite(reference: str, *, data: Path | None = None) -> Suite:
 def _open(reference: str, data: Path | None) -> Suite:
     from dojobench.datasets.dreamdojo_sets import RECIPES, freeze_released
 
+    reference, secret = _without_secret(reference)
     path = Path(reference)
     if path.is_dir() and reference not in (*named_manifests(), *RECIPES):
         raise BadInputError(
@@ -146,20 +148,44 @@ def _open(reference: str, data: Path | None) -> Suite:
             f"{path} --embodiment NAME --out suite.jsonl`."
         )
     if path.suffix == ".jsonl" or path.is_file():
-        manifest = read_manifest(path)
-        return FrozenSuite(manifest, find_roots(manifest, data=data, beside=path.resolve().parent))
+        return _opened(read_manifest(path), data, path.resolve().parent, secret)
     if reference in RECIPES:
         return FrozenSuite(*freeze_released(RECIPES[reference], data or data_from_environment()))
     names = named_manifests()
     if reference in names:
-        manifest = load_named(reference)
-        return FrozenSuite(manifest, find_roots(manifest, data=data))
+        return _opened(load_named(reference), data, None, secret)
     known = (*names, *RECIPES)
     near = get_close_matches(reference, known, n=1)
     hint = f"did you mean '{near[0]}'" if near else f"the named ones are {', '.join(known)}"
     raise BadInputError(
         f"There is no suite '{reference}': {hint}; a manifest is named by its .jsonl file."
     )
+
+
+def _opened(
+    manifest: Manifest, data: Path | None, beside: Path | None, secret: str | None
+) -> Suite:
+    if manifest.header.dojo is None:
+        return FrozenSuite(manifest, find_roots(manifest, data=data, beside=beside))
+    from dojobench.datasets.dojo_suite import DojoSuite
+
+    return DojoSuite(manifest, secret=secret)
+
+
+def _without_secret(reference: str) -> tuple[str, str | None]:
+    """Takes the file of a private suite's seed from a reference.
+
+    It must be a file: a reference is written into records and reports.
+    """
+    name, found, seed_file = reference.partition("?secret-seed=")
+    if not found:
+        return reference, None
+    if not Path(seed_file).is_file():
+        raise BadInputError(
+            "Behind '?secret-seed=' stands the name of a file that holds the seed, and there is "
+            "no such file; the seed itself can be given by DOJOBENCH_SECRET_SEED."
+        )
+    return name, seed_file
 
 
 def named_manifests() -> tuple[str, ...]:
@@ -197,7 +223,7 @@ def find_roots(
     ``DOJOBENCH_DATA`` names and the manifest's own folder are searched.
 
     Returns:
-        The folder of each source.
+        The folder of each source; none for a simulated suite.
 
     Raises:
         BadInputError: If one is not there; the message says how to get it.
@@ -206,6 +232,8 @@ def find_roots(
         raise BadInputError(f"There is no folder {data}; name the folder of the datasets.")
     places = [Path(data)] if data is not None else [data_from_environment(), beside]
     roots: dict[str, Path] = {}
+    if manifest.header.dojo is not None:
+        return roots
     for name, fields in manifest.header.sources.items():
         found = [place / fields.root for place in places if place is not None]
         there = [path for path in found if path.is_dir()]

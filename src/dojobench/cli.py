@@ -23,6 +23,9 @@ COMMANDS: dict[str, Command] = {
     "report": Command("dojobench.benchmarks.cli:report", "write one HTML report of run folders"),
     "speed": Command("dojobench.benchmarks.speed_cli:speed", "time a model as its user feels it"),
     "data": Command("dojobench.datasets.cli:main", "freeze, list, show and check robot video"),
+    "dojo": Command(
+        "dojobench.datasets.dojo_cli:main", "make, freeze and show the simulated world's clips"
+    ),
     "serve": Command("dojobench.protocol.cli:serve", "serve a world model over the network"),
     "conform": Command("dojobench.protocol.cli:conform", "check that a model keeps the contract"),
 }
