@@ -6,6 +6,7 @@ the result, and no table counts them as contestants.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch.nn import functional
@@ -294,6 +295,8 @@ class Seam(Spoiler):
         super().__init__()
         if chunk < 1:
             raise BadInputError(f"seam: chunk is at least 1 frame, not {chunk}")
+        # Seams are looked for at the borders of the model's own chunks.
+        self.spec = replace(self.spec, native_chunk=chunk)
         self._chunk, self._shift = chunk, shift
 
     def spoil(self, truth: FramesAt, last: Frames, start: int, count: int, seed: int) -> Frames:
@@ -303,6 +306,72 @@ class Seam(Spoiler):
             sign = 1 if ((start + k) // self._chunk) % 2 else -1
             frames[:, k] = frames[:, k].roll(sign * self._shift, dims=-1)
         return frames
+
+
+class Vanish(Spoiler):
+    """The truth without its largest object from some frame on; the ground closes over it.
+
+    Where a pixel shows the object, the nearest true pixel beside it in the row takes its place.
+    Needs clips with ground truth; of others it answers the truth.
+    """
+
+    name = "vanish"
+
+    def __init__(self, after: int = 10) -> None:
+        """Takes after how many frames the object goes."""
+        super().__init__()
+        if after < 0:
+            raise BadInputError(f"vanish: after is at least 0 frames, not {after}")
+        self._after = after
+
+    def start_privileged(self, context: Frames, *, seed: int, clips: list[Clip]) -> Session:
+        """Opens a session over the clips' own truth."""
+        chosen = [(getattr(clip, "truth", None), _largest(clip, self._context or 1))
+                  for clip in clips]  # fmt: skip
+        offset = self._context or 1
+
+        def answer(start: int, count: int) -> Frames:
+            parts = []
+            for clip, (truth, label) in zip(clips, chosen, strict=True):
+                frames = _read(clip, offset + start, count).clone()
+                first = max(0, self._after - start)
+                if truth is not None and label and first < count:
+                    drawn = truth.segmentation(offset + start + first, offset + start + count)
+                    frames[first:] = _filled_in(frames[first:], drawn == label)
+                parts.append(frames)
+            return torch.stack(parts).to(context.device)
+
+        return _TruthSession(answer, [])
+
+
+def _largest(clip: Clip, context: int) -> int:
+    """Number of the object with most pixels in the last context frame; 0 without any."""
+    truth = getattr(clip, "truth", None)
+    if truth is None:
+        return 0
+    drawn = truth.segmentation(context - 1, context)
+    areas = [
+        int((drawn == place + 1).sum()) if marker.kind != "effector" else 0
+        for place, marker in enumerate(truth.markers)
+    ]
+    best = max(range(len(areas)), key=areas.__getitem__)
+    return best + 1 if areas[best] else 0
+
+
+def _filled_in(frames: Frames, hole: torch.Tensor) -> Frames:
+    """Puts the nearest pixel to the left outside the hole, or else to the right, in its place.
+
+    Args:
+        frames: uint8 ``[n, 3, height, width]``.
+        hole: bool ``[n, height, width]``.
+    """
+    # One pixel more on each side: the rim of an object is mixed with what is behind it.
+    wide = functional.max_pool2d(hole[:, None].float(), 3, stride=1, padding=1)[:, 0] > 0
+    columns = torch.arange(hole.shape[-1]).expand_as(hole)
+    left = torch.where(wide, -1, columns).cummax(dim=-1).values
+    right = torch.where(wide, hole.shape[-1], columns).flip(-1).cummin(dim=-1).values.flip(-1)
+    source = torch.where(left >= 0, left, right.clamp(max=hole.shape[-1] - 1))
+    return frames.gather(-1, source[:, None].expand(-1, frames.shape[1], -1, -1))
 
 
 def oracle() -> WorldModel:
@@ -355,6 +424,11 @@ def seam(chunk: int = 12, shift: int = 2) -> WorldModel:
     return Seam(chunk, shift)
 
 
+def vanish(after: int = 10) -> WorldModel:
+    """The truth without its largest object after ``after`` frames."""
+    return Vanish(after)
+
+
 KNOWN_BAD: dict[str, Callable[[], WorldModel]] = {
     "oracle": oracle,
     "lag-1": lag,
@@ -366,5 +440,6 @@ KNOWN_BAD: dict[str, Callable[[], WorldModel]] = {
     "freeze": freeze,
     "colour-drift": colour_drift,
     "seam": seam,
+    "vanish": vanish,
 }
 """Privileged models by the name under which they are registered."""
