@@ -31,6 +31,8 @@ Rgb = npt.NDArray[np.float32]
 
 FAR = 12.0
 _LIFT = 0.0015
+_KEPT = 400_000
+"""Pixels of background that are kept: one view of 480x640, or 97 of 64x64."""
 _SKY = np.array([0.80, 0.86, 0.92], np.float32)
 
 
@@ -309,8 +311,9 @@ class RayCamera:
     def _background(self, data: Any, view: View, size: tuple[int, int]) -> _Background:
         key = (view, size)
         if key not in self._backgrounds or not self._cache:
-            if len(self._backgrounds) >= 4:
-                self._backgrounds.pop(next(iter(self._backgrounds)))
+            held = [*self._backgrounds, key]
+            while len(held) > 1 and sum(rows * columns for _, (rows, columns) in held) > _KEPT:
+                self._backgrounds.pop(held.pop(0), None)
             self._backgrounds[key] = self._make_background(data, view, size)
         return self._backgrounds[key]
 

@@ -7,12 +7,13 @@ of the scene and the behaviour; nothing else enters, so any process renders any 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from dojobench.protocol.errors import BadInputError
 from dojobench.simulator.embodiments import MARKER
 from dojobench.simulator.factors import Choice, SceneFactors, sample
 from dojobench.simulator.motions import Behaviour, travel
@@ -144,9 +145,15 @@ class _Recorder:
     """Collects a clip frame by frame."""
 
     def __init__(
-        self, dojo: Dojo, plan: ClipPlan, size: tuple[int, int] | None, mask: bool
+        self,
+        dojo: Dojo,
+        plan: ClipPlan,
+        size: tuple[int, int] | None,
+        mask: bool,
+        then: Sequence[npt.NDArray[np.float32]] = (),
     ) -> None:
         self._dojo, self._plan, self._size, self._mask = dojo, plan, size, mask
+        self._then = then
         self.actions: list[npt.NDArray[np.float32]] = []
         self._frames: list[npt.NDArray[np.uint8]] = []
         self._masks: list[npt.NDArray[np.uint8]] = []
@@ -169,6 +176,9 @@ class _Recorder:
         self._tips.append(dojo.tip)
 
     def step(self, action: npt.NDArray[np.float32]) -> None:
+        beyond = len(self.actions) - (self._plan.context - 1)
+        if 0 <= beyond < len(self._then):
+            action = self._then[beyond]
         self._dojo.step(action)
         self.actions.append(action)
         self.look()
@@ -209,12 +219,53 @@ def render_clip(
     Raises:
         BadInputError: If the scene cannot be built or the resolution is out of range.
     """
+    return _carry_out(plan, size, segmentation, ())
+
+
+def replay_clip(
+    plan: ClipPlan, actions: npt.NDArray[np.float32], *, size: tuple[int, int] = (64, 64)
+) -> npt.NDArray[np.uint8]:
+    """Carries out a plan up to its last context frame, and then other actions.
+
+    Args:
+        plan: Whose context is shared.
+        actions: ``[n, dim]`` float32, at least one; of a mirrored clip, at most its own number.
+        size: Height and width.
+
+    Returns:
+        The ``n`` frames after the context, uint8 ``[n, height, width, 3]``. The plan's own
+        actions give its own frames, to the bit.
+
+    Raises:
+        BadInputError: If the resolution is out of range, or the actions have another shape, are
+            not finite, or are more than a mirrored clip's own.
+    """
+    frames = plan.context + len(actions)
+    if plan.mirror and frames > plan.frames:
+        raise BadInputError(
+            f"The clip {plan.id} takes its actions back after {plan.frames} frames: replay at most "
+            f"{plan.frames - plan.context} actions, not {len(actions)}."
+        )
+    longer = plan if plan.mirror else replace(plan, frames=frames)
+    played = _carry_out(longer, size, False, list(actions))
+    if played.frames is None:
+        raise ValueError("a replayed clip has frames")
+    return played.frames[plan.context : frames]
+
+
+def _carry_out(
+    plan: ClipPlan,
+    size: tuple[int, int] | None,
+    segmentation: bool,
+    then: Sequence[npt.NDArray[np.float32]],
+) -> RenderedClip:
+    """Carries out a plan, with other actions after the context where some are given."""
     dojo = Dojo(plan.embodiment).reset(plan.seed, scene_of(plan))
     rng = stream(plan.seed, "policy")
     if plan.branch is not None:
-        return _branch(dojo, plan, rng, size, segmentation)
+        return _branch(dojo, plan, rng, size, segmentation, then)
     if plan.mirror:
-        return _mirror(dojo, plan, rng, size, segmentation)
+        return _mirror(dojo, plan, rng, size, segmentation, then)
     task = _first_task(dojo, plan, rng)
     performer = Performer(dojo, rng, plan.verbs, task)
     monitor = Monitor.of(dojo, task) if task else None
@@ -222,7 +273,7 @@ def render_clip(
         dojo.step(performer.act())
         if monitor:
             monitor.update(dojo)
-    recorder = _Recorder(dojo, plan, size, segmentation)
+    recorder = _Recorder(dojo, plan, size, segmentation, then)
     success = None
     for _ in range(plan.frames - 1):
         recorder.step(performer.act())
@@ -238,6 +289,7 @@ def _branch(
     rng: np.random.Generator,
     size: tuple[int, int] | None,
     segmentation: bool,
+    then: Sequence[npt.NDArray[np.float32]],
 ) -> RenderedClip:
     """Approaches an object alike in every branch of a group, then does the branch's verb."""
     aim = propose(dojo, "miss", rng, dojo.objects[0]) or propose(dojo, "wave", rng)
@@ -247,7 +299,7 @@ def _branch(
         policy.begin(approach(dojo, aim, rng, policy.style))
     for _ in range(plan.lead):
         dojo.step(policy.act())
-    recorder = _Recorder(dojo, plan, size, segmentation)
+    recorder = _Recorder(dojo, plan, size, segmentation, then)
     for _ in range(plan.context - 1):
         recorder.step(policy.act())
     policy.rng = stream(plan.seed, "branch", str(plan.branch))
@@ -272,6 +324,7 @@ def _mirror(
     rng: np.random.Generator,
     size: tuple[int, int] | None,
     segmentation: bool,
+    then: Sequence[npt.NDArray[np.float32]],
 ) -> RenderedClip:
     """Sets out from rest through free space and takes every step back, to rest again."""
     performer = Performer(dojo, rng, ("explore",))
@@ -279,7 +332,7 @@ def _mirror(
     for _ in range(plan.lead):
         dojo.step(policy.act())
     policy.begin(_wander(dojo, rng, performer))
-    recorder = _Recorder(dojo, plan, size, segmentation)
+    recorder = _Recorder(dojo, plan, size, segmentation, then)
     held = [dojo.control.copy()]
     for _ in range((plan.frames - 1 - _SETTLE) // 2):
         recorder.step(policy.act())

@@ -9,6 +9,13 @@ from functools import partial
 from dojobench.simulator.clips import ClipPlan, RenderedClip, render_clip
 
 
+def _usable_cores() -> int:
+    """Counts the cores that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def generate(
     plans: Sequence[ClipPlan],
     *,
@@ -35,8 +42,7 @@ def generate(
         BadInputError: If a scene cannot be built or the resolution is out of range.
     """
     make = partial(render_clip, size=size, segmentation=segmentation)
-    count = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    count = min(count, len(plans))
+    count = min(workers or _usable_cores(), len(plans))
     if count <= 1:
         yield from map(make, plans)
         return

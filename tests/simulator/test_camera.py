@@ -146,7 +146,7 @@ def test_a_shadow_falls_where_the_lamp_casts_it() -> None:
         bright = picture.rgb.astype(float).mean(axis=-1)
         lit = np.median(bright[picture.segmentation == 0])
         for item, state in zip(dojo.objects, dojo.states(), strict=True):
-            ball = np.array(state.position) + [0, 0, item.half_height]
+            ball = np.add(state.position, (0, 0, item.half_height))
             spot = ball + (ball - lamp) * ball[2] / (lamp[2] - ball[2])
             right, up, forward = (spot - np.array(view.eye)) @ view.axes().T
             scale = 64 / math.tan(math.radians(view.fov) / 2) / forward
