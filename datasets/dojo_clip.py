@@ -10,7 +10,13 @@ import numpy.typing as npt
 import torch
 
 from dojobench.datasets.suite import ClipRecord, Marker
-from dojobench.simulator.clips import ClipPlan, RenderedClip, render_clip, scene_of
+from dojobench.simulator.clips import (
+    ClipPlan,
+    RenderedClip,
+    render_clip,
+    replay_clip,
+    scene_of,
+)
 
 EFFECTOR = "effector"
 
@@ -119,9 +125,27 @@ def _markers_only(
 class DojoTruth:
     """The truth behind one clip; keeps the ``GroundTruth`` contract."""
 
-    def __init__(self, data: DojoClipData) -> None:
+    def __init__(self, data: DojoClipData, plan: ClipPlan) -> None:
         self.markers = data.markers
-        self._data = data
+        self._data, self._plan = data, plan
+
+    def replay(self, actions: torch.Tensor) -> torch.Tensor:
+        """Plays other actions from the last context frame on.
+
+        Args:
+            actions: float32 ``[n, action_dim]``; row 0 leads to the first frame after the
+                context. What is out of bounds is clipped, as when clips are made.
+
+        Returns:
+            The ``n`` frames that follow, uint8 ``[n, 3, height, width]``.
+
+        Raises:
+            BadInputError: If the actions cannot be played.
+        """
+        height, width = self._data.frames.shape[-2:]
+        wanted = actions.detach().cpu().numpy().astype(np.float32)
+        frames = replay_clip(self._plan, wanted, size=(height, width))
+        return torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2)))
 
     def segmentation(self, start: int, stop: int) -> torch.Tensor:
         """See ``GroundTruth.segmentation``."""
@@ -145,13 +169,15 @@ class DojoClip:
         previous_action: ``None``: nothing is known of the time before a clip.
         truth: What only the simulator knows.
         success: Whether the first task was done by the end, where there is one.
+        factual: Of a branch, whether the training data has behaviour of its kind; else ``None``.
     """
 
-    def __init__(self, record: ClipRecord, data: DojoClipData) -> None:
+    def __init__(self, record: ClipRecord, data: DojoClipData, plan: ClipPlan) -> None:
         self.record = record
+        self.factual = plan.factual if plan.branch is not None else None
         self.actions = torch.from_numpy(data.actions.copy())
         self.previous_action: torch.Tensor | None = None
-        self.truth = DojoTruth(data)
+        self.truth = DojoTruth(data, plan)
         self.success = data.success
         self._data = data
 

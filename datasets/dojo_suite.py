@@ -84,7 +84,7 @@ class DojoSuite:
             self._check(clip, data)
             self._keep(clip.id, data)
         self._render_ahead(clip)
-        return DojoClip(clip, data)
+        return DojoClip(clip, data, self._plans[clip.id])
 
     def plan(self, clip: ClipRecord) -> ClipPlan:
         """Gives what a clip is made from."""

@@ -92,7 +92,11 @@ class GroundTruth(Protocol):
     """What only a simulator knows of a clip; frame numbers are those of ``Clip.read``.
 
     A clip that has it carries it as the attribute ``truth``, so that users ask for it with
-    ``getattr(clip, "truth", None)``; clips of recorded data have no such attribute.
+    ``getattr(clip, "truth", None)``; clips of recorded data have no such attribute. Where the
+    simulator can be rewound it also has ``replay(actions)``: float32 ``[n, action_dim]`` from the
+    last context frame on, answered with the true frames that follow, uint8
+    ``[n, 3, height, width]``. A clip that is a branch may have ``factual``: whether training
+    data has behaviour of its kind.
 
     Attributes:
         markers: The effector first, then the objects.
