@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -63,6 +64,10 @@ class RunCommand(_Scoring):
     """Actions a step gets: chunk (as the model likes it), all, or a number."""
     checks: int = 8
     """Clips that are rolled out again with another clip's actions."""
+    benchmarks: tuple[Literal["fidelity", "counterfactual", "stability", "probes"], ...] | None = (
+        None
+    )
+    """Benchmarks to run. Default: all that the suite supports."""
     no_checks: Annotated[bool, tyro.conf.arg(name="no-checks")] = False
     """Do not check whether the model uses its actions."""
 
@@ -102,10 +107,11 @@ class ReportCommand:
 def run(argv: list[str]) -> int:
     """Runs ``dojobench run``."""
     command = tyro.cli(RunCommand, args=argv, prog="dojobench run")
-    from dojobench.benchmarks.runner import RunConfig, run_benchmark
+    from dojobench.benchmarks.benchmark_runs import run_benchmarks
+    from dojobench.benchmarks.runner import RunConfig
     from dojobench.protocol.options import parse_pairs
 
-    folder = run_benchmark(
+    outcome = run_benchmarks(
         RunConfig(
             model=command.model,
             options=parse_pairs(command.options),
@@ -126,9 +132,10 @@ def run(argv: list[str]) -> int:
             baselines=command.baselines,
             checks=0 if command.no_checks else command.checks,
             train_split=command.train_split,
-        )
+        ),
+        command.benchmarks,
     )
-    return _say(folder)
+    return _say(*outcome.folders.values(), left_out=outcome.left_out)
 
 
 def score(argv: list[str]) -> int:
@@ -184,13 +191,15 @@ def _plain(text: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in last) or "run"
 
 
-def _say(folder: Path) -> int:
-    """Prints the table, where the result is and what to do next."""
+def _say(*folders: Path, left_out: Mapping[str, str] | None = None) -> int:
+    """Prints the tables, where the results are and what to do next."""
     from dojobench.benchmarks.records import load_run
     from dojobench.benchmarks.tables import print_table
 
-    result = load_run(folder)
-    print_table(result, file=sys.stdout)
-    print(f"\nResult: {folder}")
-    print(f"Next:   dojobench report {shlex.quote(str(folder))}")
+    for folder in folders:
+        print_table(load_run(folder), file=sys.stdout)
+        print(f"\nResult: {folder}\n" if len(folders) > 1 else f"\nResult: {folder}")
+    for name, reason in (left_out or {}).items():
+        print(f"Left out: {name}, because {reason}.")
+    print(f"Next:   dojobench report {shlex.quote(str(folders[0]))}")
     return 0

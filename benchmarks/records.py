@@ -31,6 +31,7 @@ from dojobench.protocol.errors import BadInputError
 
 __all__ = [
     "BASELINES_FOLDER",
+    "BENCHMARK_FOLDERS",
     "RECORDS_FILE",
     "RUN_FILE",
     "SUMMARY_FILE",
@@ -61,6 +62,8 @@ RECORDS_FILE = "records.jsonl"
 SUMMARY_FILE = "summary.json"
 VIDEOS_FOLDER = "videos"
 BASELINES_FOLDER = "baselines"
+BENCHMARK_FOLDERS = ("counterfactual", "stability", "probes", "speed")
+"""Folders of further benchmarks within a run folder, each a run folder of its own."""
 MAX_JSON_BYTES = 256 * 2**20
 MAX_LINE_BYTES = 16 * 2**20
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 
 from dojobench.benchmarks.records import (
     BASELINES_FOLDER,
+    BENCHMARK_FOLDERS,
     RECORDS_FILE,
     RUN_FILE,
     SUMMARY_FILE,
@@ -30,7 +31,7 @@ from dojobench.benchmarks.records import (
 )
 from dojobench.protocol.errors import BadInputError
 
-_OWN = {RUN_FILE, RECORDS_FILE, SUMMARY_FILE, VIDEOS_FOLDER, BASELINES_FOLDER}
+_OWN = {RUN_FILE, RECORDS_FILE, SUMMARY_FILE, VIDEOS_FOLDER, BASELINES_FOLDER, *BENCHMARK_FOLDERS}
 
 # What a result depends on; packages, hardware, code and batch size may differ between a run
 # and its resumption and are stamped, not compared.

@@ -6,20 +6,26 @@ from rich.console import Console
 from rich.table import Table
 
 from dojobench.benchmarks.baselines import BASELINES
+from dojobench.benchmarks.metric_names import (
+    BENCHMARK_METRICS,
+    COUNTERFACTUAL,
+    FIDELITY,
+    BenchmarkMetric,
+)
 from dojobench.benchmarks.records import MetricSummary, Run, Summary, load_summary
-from dojobench.metrics.names import METRICS
+from dojobench.metrics.names import METRICS, MetricInfo
 
 
 def print_table(run: Run, *, file: TextIO) -> None:
     """Prints a finished run and its baselines, and what was not computed."""
     summary = load_summary(run.path)
     rows = [summary, *(load_summary(baseline.path) for baseline in run.baselines().values())]
-    names = [n for n in METRICS if n != "mse" and any(n in row.metrics for row in rows)]
+    names = _columns(summary.benchmark, rows)
     table = Table(title=_title(summary), title_justify="left", caption_justify="left")
     table.add_column("model")
     for name in names:
-        info = METRICS[name]
-        arrow = "higher is better" if info.higher_is_better else "lower is better"
+        info = _info(name)
+        arrow = _direction(info)
         unit = f", {info.unit}" if info.unit else ""
         table.add_column(f"{info.label}{unit}\n({arrow})", justify="right")
     for place, row in enumerate(rows):
@@ -40,10 +46,33 @@ def print_table(run: Run, *, file: TextIO) -> None:
         console.print(sentence, markup=False)
 
 
+def _columns(benchmark: str, rows: list[Summary]) -> list[str]:
+    """Chooses what stands in the table: all of a fidelity run, the headlines of the others."""
+    known = [name for name in METRICS if name != "mse"]
+    if benchmark != FIDELITY:
+        of_it = (i for i in BENCHMARK_METRICS.values() if i.benchmark == benchmark)
+        known = [info.name for info in of_it if info.headline]
+    return [name for name in known if any(name in row.metrics for row in rows)]
+
+
+def _info(name: str) -> MetricInfo:
+    return METRICS[name] if name in METRICS else BENCHMARK_METRICS[name]
+
+
+def _direction(info: MetricInfo) -> str:
+    if isinstance(info, BenchmarkMetric) and not info.ranks:
+        return "a diagnosis"
+    if isinstance(info, BenchmarkMetric) and info.target is not None:
+        return f"{info.target:g} is right"
+    return "higher is better" if info.higher_is_better else "lower is better"
+
+
 def _title(summary: Summary) -> str:
+    units = "groups" if summary.benchmark == COUNTERFACTUAL else "clips"
+    what = "" if summary.benchmark == FIDELITY else f"{summary.benchmark}: "
     seeds = f", {len(summary.seeds)} seeds" if len(summary.seeds) > 1 else ""
     return (
-        f"{summary.model} on {summary.suite}: {summary.clips} clips of {summary.episodes} "
+        f"{what}{summary.model} on {summary.suite}: {summary.clips} {units} of {summary.episodes} "
         f"episodes{seeds}, convention {summary.convention}"
     )
 

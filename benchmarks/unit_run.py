@@ -48,17 +48,22 @@ Film = Callable[[Frames, Frames], None]
 
 
 class UnitBenchmark(Protocol):
-    """What `run_units` runs.
+    """What `run_units` runs."""
 
-    Attributes:
-        name: Name of the benchmark, of its folder and in ``run.json``.
-        version: Names the code that makes the numbers.
-        metrics: Names of its numbers.
-    """
+    @property
+    def name(self) -> str:
+        """Name of the benchmark, of its folder and in ``run.json``."""
+        ...
 
-    name: str
-    version: str
-    metrics: tuple[str, ...]
+    @property
+    def version(self) -> str:
+        """Names the code that makes the numbers."""
+        ...
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of its numbers."""
+        ...
 
     def units(self, suite: Suite, clips: Sequence[ClipRecord]) -> tuple[Unit, ...]:
         """Chooses the work among the clips to score; none where the suite does not support it."""
