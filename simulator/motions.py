@@ -160,7 +160,6 @@ def above(dojo: Dojo, item: ObjectInfo) -> Vector:
 def grasp(dojo: Dojo, item: ObjectInfo, rng: np.random.Generator, style: Style) -> Behaviour:
     """Comes over an object, goes down around it and closes."""
     yaw = grasp_yaw(dojo, item)
-    # A yaw beyond this turns the forearm of a hand against the viewer.
     error = rng.normal(0, 0.003, 2)
     goal = above(dojo, item)
     goal[:2] += error
