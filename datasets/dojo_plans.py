@@ -220,8 +220,8 @@ def _choice(name: str, value: str) -> Choice:
         numbers = [float(part) for part in value.split("..")]
     except ValueError:
         return value
-    if not all(map(math.isfinite, numbers)):
-        raise BadInputError(f"The factor '{name}' is {value}; give a finite number.")
+    if len(numbers) > 2 or not all(map(math.isfinite, numbers)):
+        raise BadInputError(f"The factor '{name}' is {value}; give a number, or two as in 2..3.")
     return (numbers[0], numbers[1]) if len(numbers) == 2 else numbers[0]
 
 

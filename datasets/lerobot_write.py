@@ -34,7 +34,7 @@ class RecordedEpisode:
         frames: uint8 RGB ``[length, height, width, 3]`` by camera, main camera first.
         actions: float32 ``[length, action_dim]``; row ``k`` is applied at frame ``k``. ``None``
             where the actions are withheld.
-        states: float32 ``[length, state_dim]``.
+        states: float32 ``[length, state_dim]``; a width of 0 where they are withheld.
         task: What the robot was told.
     """
 
@@ -168,7 +168,9 @@ class _Writer:
 
     def _table(self, episode: RecordedEpisode, number: int, task: int, length: int) -> pa.Table:
         frame = np.arange(length)
-        columns: dict[str, Any] = {"observation.state": episode.states.tolist()}
+        columns: dict[str, Any] = {}
+        if episode.states.shape[1]:
+            columns["observation.state"] = episode.states.tolist()
         if episode.actions is not None:
             columns["action"] = episode.actions.tolist()
         columns |= {
@@ -269,7 +271,7 @@ class _Writer:
             ("observation.state", self._shapes["state"], target.state_names),
             ("action", self._shapes["action"], target.action_names),
         ):
-            if width:
+            if width and width[0]:
                 listed = list(names) or [f"{key}_{i}" for i in range(width[0])]
                 features[key] = {"dtype": "float32", "shape": list(width), "names": listed}
         for key in ("timestamp", "frame_index", "episode_index", "index", "task_index"):

@@ -2,9 +2,10 @@
 
 A 64-bit perceptual hash proposes pairs (signs of the low frequencies of a discrete cosine
 transform of the luminance, as pHash does: Zauner, "Implementation and Benchmarking of
-Perceptual Image Hash Functions", 2010), and small normalised colour pictures confirm them. Both
-forget the brightness and the contrast of a picture; pictures without contrast are left out,
-because they all look alike.
+Perceptual Image Hash Functions", 2010), and the correlation of small colour pictures confirms
+them. Both forget the brightness and the contrast of a picture; values at the ends of the scale,
+where brightening cuts off, are left out of the correlation. Pictures without contrast are left
+out as a whole, because they all look alike.
 """
 
 from collections.abc import Iterable
@@ -19,6 +20,10 @@ _LUMA = torch.tensor([0.299, 0.587, 0.114])
 _HASHED = 32
 _SMALL = 16
 _BLOCK = 2048
+_PAIRS = 8192
+_DARKEST, _BRIGHTEST = 6.0, 249.0
+_MOST_CUT = 0.05
+_LEAST_USABLE = 0.4
 
 Words = npt.NDArray[np.uint64]
 Pictures = npt.NDArray[np.float32]
@@ -30,14 +35,15 @@ class Likeness:
 
     Attributes:
         bits: Greatest Hamming distance of their hashes, of 64.
-        distance: Greatest root mean square difference of their small pictures, which have mean 0
-            and standard deviation 1; two unrelated pictures lie at about 1.4, and 0 is the same.
+        distance: Greatest distance ``sqrt(2 - 2 r)``, with ``r`` the correlation of their small
+            pictures; that is the root mean square difference of pictures brought to mean 0 and
+            standard deviation 1. Unrelated pictures lie at about 1.4, and 0 is the same.
         contrast: Least standard deviation of the luminance, in grey levels of 255; pictures below
             it are ignored.
     """
 
     bits: int = 12
-    distance: float = 0.35
+    distance: float = 0.15
     contrast: float = 4.0
 
 
@@ -47,12 +53,14 @@ class Prints:
 
     Attributes:
         words: 64-bit hashes, ``[n]``.
-        small: Small pictures with mean 0 and standard deviation 1, float32 ``[n, 768]``.
+        small: Small pictures in grey levels, float32 ``[n, 768]``.
+        whole: Which of their values were averaged from pixels within the scale, ``[n, 768]``.
         usable: Whether a picture has contrast, ``[n]``.
     """
 
     words: Words
     small: Pictures
+    whole: npt.NDArray[np.bool_]
     usable: npt.NDArray[np.bool_]
 
     def __len__(self) -> int:
@@ -67,7 +75,7 @@ class Match:
         first: Index into the first set.
         second: Index into the second set.
         bits: Hamming distance of their hashes.
-        distance: Root mean square difference of their normalised small pictures.
+        distance: As in ``Likeness``.
     """
 
     first: int
@@ -87,16 +95,19 @@ def take_prints(frames: torch.Tensor, likeness: Likeness | None = None) -> Print
     count = len(frames)
     if not count:
         empty = np.zeros(0, np.uint64)
-        return Prints(empty, np.zeros((0, 3 * _SMALL**2), np.float32), empty.astype(np.bool_))
+        none = np.zeros((0, 3 * _SMALL**2), np.float32)
+        return Prints(empty, none, none.astype(np.bool_), empty.astype(np.bool_))
     colour = frames.float()
     luma = torch.einsum("nchw,c->nhw", colour, _LUMA)[:, None]
     grey = interpolate(luma, (_HASHED, _HASHED), mode="bilinear", antialias=True)[:, 0].numpy()
     small = interpolate(colour, (_SMALL, _SMALL), mode="bilinear", antialias=True)
-    flat = small.reshape(count, -1).numpy()
-    flat = flat - flat.mean(1, keepdims=True)
-    spread = np.maximum(flat.std(1, keepdims=True), 1e-3)
+    cut = ((colour < _DARKEST) | (colour > _BRIGHTEST)).float()
+    share = interpolate(cut, (_SMALL, _SMALL), mode="bilinear", antialias=True)
     return Prints(
-        _hash(grey), (flat / spread).astype(np.float32), grey.std(axis=(1, 2)) >= likeness.contrast
+        _hash(grey),
+        small.reshape(count, -1).numpy(),
+        (share < _MOST_CUT).reshape(count, -1).numpy(),
+        grey.std(axis=(1, 2)) >= likeness.contrast,
     )
 
 
@@ -108,6 +119,7 @@ def join_prints(parts: Iterable[Prints]) -> Prints:
     return Prints(
         np.concatenate([part.words for part in listed]),
         np.concatenate([part.small for part in listed]),
+        np.concatenate([part.whole for part in listed]),
         np.concatenate([part.usable for part in listed]),
     )
 
@@ -147,16 +159,28 @@ def _keep_nearest(
     columns: npt.NDArray[np.int64],
 ) -> None:
     """Confirms candidates by their small pictures and keeps each row's nearest."""
-    for start in range(0, len(rows), 65536):
-        row, column = rows[start : start + 65536], columns[start : start + 65536]
-        gap = first.small[row] - second.small[column]
-        distance = np.sqrt(np.einsum("ij,ij->i", gap, gap) / gap.shape[1])
+    for start in range(0, len(rows), _PAIRS):
+        row, column = rows[start : start + _PAIRS], columns[start : start + _PAIRS]
+        whole = first.whole[row] & second.whole[column]
+        distance = _distances(first.small[row], second.small[column], whole)
         for at in np.flatnonzero(distance <= likeness.distance):
             index = int(row[at])
             if index in best and best[index].distance <= distance[at]:
                 continue
             bits = int(np.bitwise_count(first.words[index] ^ second.words[column[at]]))
             best[index] = Match(index, int(column[at]), bits, float(distance[at]))
+
+
+def _distances(a: Pictures, b: Pictures, whole: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Compares small pictures pair by pair, ``[n, 768]`` each; see ``Likeness.distance``."""
+    kept = whole.copy()
+    kept[kept.mean(1) < _LEAST_USABLE] = True
+    count = kept.sum(1, keepdims=True)
+    x = np.where(kept, a - np.sum(a, axis=1, keepdims=True, where=kept) / count, 0.0)
+    y = np.where(kept, b - np.sum(b, axis=1, keepdims=True, where=kept) / count, 0.0)
+    spread = np.sqrt(np.einsum("ij,ij->i", x, x) * np.einsum("ij,ij->i", y, y))
+    correlation = np.einsum("ij,ij->i", x, y) / np.maximum(spread, 1e-6)
+    return np.sqrt(np.maximum(2 - 2 * correlation, 0.0)).astype(np.float64)
 
 
 def _hash(grey: npt.NDArray[np.float32]) -> Words:
