@@ -127,7 +127,8 @@ class BranchObjects:
         found, true = (np.concatenate(m[branch]) for m in (self._found, self._true_found))
         legible = np.concatenate(self._readable[branch])
         share = found.sum(axis=(2, 3)) >= _FOUND_SHARE * true.sum(axis=(2, 3))
-        mine, its = tracks(found, share, shrink), tracks(true, legible, shrink)
+        # Asked is where the truth can be read, or an exact path would differ from the true one.
+        mine, its = tracks(found, share & legible, shrink), tracks(true, legible, shrink)
         wanted = np.flatnonzero(self._moved[branch])
         return [(mine[o], its[o]) for o in wanted if its[o].found.any()]
 
