@@ -156,9 +156,7 @@ def _state_dict(data: bytes, where: str) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(
-            f"{where} cannot be read as torch weights; replace the file."
-        ) from error
+        raise ValueError(f"{where} cannot be read as torch weights; replace the file.") from error
     if not isinstance(state, dict):
         raise ValueError(f"{where} does not hold a state_dict; replace the file.")
     return state
