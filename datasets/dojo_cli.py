@@ -219,7 +219,7 @@ def freeze(argv: list[str]) -> int:
 
 
 def verify(argv: list[str]) -> int:
-    """Runs ``dojobench dojo verify``; 1 if a clip is beyond the tolerance."""
+    """Runs ``dojobench dojo verify``; 1 if a clip is not the one frozen."""
     command = tyro.cli(VerifyCommand, args=argv, prog="dojobench dojo verify")
     from dojobench.datasets.dojo_freeze import verify_dojo
 
@@ -249,16 +249,17 @@ def _print_verified(manifest: "Manifest", found: "Verified") -> None:
     if fields is not None and fields.commitment is not None:
         print(f"the seed is the one committed to: {fields.commitment}")
     print(f"{found.exact} of {total} clips are bit by bit as frozen")
-    if found.deviating:
-        worst = max(found.deviating, key=lambda name: found.deviating[name].mean)
-        print(
-            f"{len(found.deviating)} are rendered otherwise within the tolerance; the furthest is "
-            f"{worst}: {found.deviating[worst]}"
-        )
+    for clips, what in (
+        (found.rounding, "are rendered otherwise within the tolerance"),
+        (found.diverged, "begin as frozen and take another course"),
+    ):
+        if clips:
+            worst, furthest = max(clips.items(), key=lambda item: item[1].mean)
+            print(f"{len(clips)} {what}; the furthest is {worst}: {furthest}")
     for name, deviation in list(found.refused.items())[:5]:
         print(f"{name} is not the clip that was frozen: {deviation or 'it has no fingerprint'}")
     if found.refused:
-        print(f"{len(found.refused)} of {total} clips are beyond the tolerance")
+        print(f"{len(found.refused)} of {total} clips are not those that were frozen")
 
 
 def show(argv: list[str]) -> int:

@@ -153,12 +153,14 @@ class Verified:
 
     Attributes:
         exact: Clips that are bit by bit as frozen.
-        deviating: The others that are within the tolerance, by id.
-        refused: Those beyond it, by id; ``None`` where the manifest has no fingerprint.
+        rounding: The others that are within the tolerance, by id.
+        diverged: Those that begin as frozen and take another course, by id.
+        refused: Those that begin otherwise, by id; ``None`` where there is no fingerprint.
     """
 
     exact: int
-    deviating: dict[str, Deviation]
+    rounding: dict[str, Deviation]
+    diverged: dict[str, Deviation]
     refused: dict[str, Deviation | None]
 
 
@@ -178,7 +180,8 @@ def verify_dojo(
     plans = plans_of(manifest, secret)
     size = manifest.header.resolution
     exact = 0
-    deviating: dict[str, Deviation] = {}
+    rounding: dict[str, Deviation] = {}
+    diverged: dict[str, Deviation] = {}
     refused: dict[str, Deviation | None] = {}
     rendered = render_all(plans, size, f"checking {manifest.header.name}", workers)
     for clip, data in zip(manifest.clips, rendered, strict=True):
@@ -187,8 +190,8 @@ def verify_dojo(
             continue
         stated = manifest.fingerprints.get(clip.id)
         deviation = compare_fingerprint(data.frames, stated) if stated else None
-        if deviation is not None and deviation.accepted:
-            deviating[clip.id] = deviation
-        else:
+        if deviation is None or deviation.kind == "other":
             refused[clip.id] = deviation
-    return Verified(exact=exact, deviating=deviating, refused=refused)
+        else:
+            (rounding if deviation.kind == "rounding" else diverged)[clip.id] = deviation
+    return Verified(exact=exact, rounding=rounding, diverged=diverged, refused=refused)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dojobench.protocol.errors import BadInputError
-from dojobench.simulator.clips import GENERATOR, ClipPlan
+from dojobench.simulator.clips import GENERATOR, ClipPlan, scene_of
 from dojobench.simulator.factors import FACTORS, Choice, sample
+from dojobench.simulator.scene import find_places
 from dojobench.simulator.seeding import commitment, derive, stream
 from dojobench.simulator.splits import RECIPES, SUITES, clip_plan
 from dojobench.simulator.views import check_size
@@ -141,34 +142,46 @@ def make_plans(config: MakeConfig) -> list[ClipPlan]:
     recipe = RECIPES[split]
     factors = {**recipe.factors, **config.held}
     sample(0, factors)
-    plans = []
+    plans: list[ClipPlan] = []
     for index in range(config.episodes):
         branches = max(1, len(recipe.branches))
         state = index // branches
-        seed = derive("episode", "make", config.seed, config.embodiment, split, state)
         branch = recipe.branches[index % branches] if recipe.branches else None
-        plans.append(
-            ClipPlan(
-                id=f"{split}-{index:06d}",
-                suite="make",
-                split=split,
-                seed=seed,
-                embodiment=config.embodiment,
-                camera="head" if config.embodiment == "hand" else "front",
-                frames=config.frames + 1,
-                context=min(5, config.frames - 1),
-                lead=int(stream(seed, "lead").integers(0, 9)),
-                verbs=_verbs(recipe.verbs, split, index),
-                factors=factors,
-                star=recipe.stars[state % len(recipe.stars)] if recipe.stars else None,
-                branch_group=f"{split}-state-{state:06d}" if branch else None,
-                branch=branch,
-                factual=branch is None or branch in recipe.factual,
-                mirror=recipe.mirror,
-                actions_withheld=config.embodiment == "hand",
-            )
+        seed = derive("episode", "make", config.seed, config.embodiment, split, state)
+        plan = ClipPlan(
+            id=f"{split}-{index:06d}",
+            suite="make",
+            split=split,
+            seed=seed,
+            embodiment=config.embodiment,
+            camera="head" if config.embodiment == "hand" else "front",
+            frames=config.frames + 1,
+            context=min(5, config.frames - 1),
+            lead=int(stream(seed, "lead").integers(0, 9)),
+            verbs=_verbs(recipe.verbs, split, index),
+            factors=factors,
+            star=recipe.stars[state % len(recipe.stars)] if recipe.stars else None,
+            branch_group=f"{split}-state-{state:06d}" if branch else None,
+            branch=branch,
+            factual=branch is None or branch in recipe.factual,
+            mirror=recipe.mirror,
+            actions_withheld=config.embodiment == "hand",
         )
+        plans.append(_that_fits(plan))
     return plans
+
+
+def _that_fits(plan: ClipPlan) -> ClipPlan:
+    """Takes another seed where a scene's objects do not fit on the table, up to ten times."""
+    for _ in range(9):
+        try:
+            find_places(scene_of(plan))
+        except BadInputError:
+            plan = replace(plan, seed=derive(plan.seed, "again"))
+        else:
+            return plan
+    find_places(scene_of(plan))
+    return plan
 
 
 def choose_split(plans: Sequence[ClipPlan], split: str | None) -> list[ClipPlan]:

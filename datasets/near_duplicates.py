@@ -180,7 +180,7 @@ def _distances(a: Pictures, b: Pictures, whole: npt.NDArray[np.bool_]) -> npt.ND
     y = np.where(kept, b - np.sum(b, axis=1, keepdims=True, where=kept) / count, 0.0)
     spread = np.sqrt(np.einsum("ij,ij->i", x, x) * np.einsum("ij,ij->i", y, y))
     correlation = np.einsum("ij,ij->i", x, y) / np.maximum(spread, 1e-6)
-    return np.sqrt(np.maximum(2 - 2 * correlation, 0.0)).astype(np.float64)
+    return np.asarray(np.sqrt(np.maximum(2 - 2 * correlation, 0.0)), np.float64)
 
 
 def _hash(grey: npt.NDArray[np.float32]) -> Words:

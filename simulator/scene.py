@@ -155,8 +155,14 @@ def _props(build: Builder, factors: SceneFactors) -> None:
             )
 
 
-def _places(factors: SceneFactors) -> list[tuple[float, float, float]]:
+def find_places(factors: SceneFactors) -> list[tuple[float, float, float]]:
     """Finds a place for every object: fixtures to the rear left and right, others apart.
+
+    Args:
+        factors: Sampled factors; their seed decides the places.
+
+    Returns:
+        x and y in metres and the turn in radians of every object.
 
     Raises:
         BadInputError: If the objects do not fit.
@@ -218,7 +224,9 @@ def build_scene(factors: SceneFactors, embodiment: Embodiment) -> Scene:
     embodiment.build(build)
     objects = tuple(
         BUILDERS[item.kind](build, f"object{index}", item, place)
-        for index, (item, place) in enumerate(zip(factors.objects, _places(factors), strict=True))
+        for index, (item, place) in enumerate(
+            zip(factors.objects, find_places(factors), strict=True)
+        )
     )
     model = build.spec.compile()
     names = [model.geom(i).name for i in range(model.ngeom)]
