@@ -111,12 +111,13 @@ def run(argv: list[str]) -> int:
     from dojobench.benchmarks.runner import RunConfig
     from dojobench.protocol.options import parse_pairs
 
+    out = command.out or RUNS / f"{_plain(command.model)}-{_plain(command.suite)}"
     outcome = run_benchmarks(
         RunConfig(
             model=command.model,
             options=parse_pairs(command.options),
             suite=command.suite,
-            out=command.out or RUNS / f"{_plain(command.model)}-{_plain(command.suite)}",
+            out=out,
             data=command.data,
             seeds=command.seeds,
             splits=command.splits,
@@ -135,7 +136,7 @@ def run(argv: list[str]) -> int:
         ),
         command.benchmarks,
     )
-    return _say(*outcome.folders.values(), left_out=outcome.left_out)
+    return _say(out, *outcome.folders.values(), left_out=outcome.left_out)
 
 
 def score(argv: list[str]) -> int:
@@ -168,7 +169,7 @@ def score(argv: list[str]) -> int:
             train_split=command.train_split,
         )
     )
-    return _say(folder)
+    return _say(folder, folder)
 
 
 def report(argv: list[str]) -> int:
@@ -191,7 +192,7 @@ def _plain(text: str) -> str:
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in last) or "run"
 
 
-def _say(*folders: Path, left_out: Mapping[str, str] | None = None) -> int:
+def _say(out: Path, *folders: Path, left_out: Mapping[str, str] | None = None) -> int:
     """Prints the tables, where the results are and what to do next."""
     from dojobench.benchmarks.records import load_run
     from dojobench.benchmarks.tables import print_table
@@ -201,5 +202,5 @@ def _say(*folders: Path, left_out: Mapping[str, str] | None = None) -> int:
         print(f"\nResult: {folder}\n" if len(folders) > 1 else f"\nResult: {folder}")
     for name, reason in (left_out or {}).items():
         print(f"Left out: {name}, because {reason}.")
-    print(f"Next:   dojobench report {shlex.quote(str(folders[0]))}")
+    print(f"Next:   dojobench report {shlex.quote(str(out))}")
     return 0

@@ -5,6 +5,7 @@ A gate is text, so that it fits a command line or a workflow file::
     psnr>=hold+1.0      mean at least one decibel above the baseline, paired by clip
     lpips_vgg<=0.20     mean at most 0.20
     skill>0             better than a static frame
+    branch_retrieval>=0.9   a number of another benchmark, which is run for it
 
 A gate against an earlier run fails only when the whole interval of the paired difference
 lies on the worse side: noise between two equal models does not break a build.
@@ -13,15 +14,15 @@ lies on the worse side: noise between two equal models does not break a build.
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
+from dojobench.benchmarks.metric_names import badness, benchmark_of, metric_info
 from dojobench.metrics.intervals import Interval, paired_difference
-from dojobench.metrics.names import METRICS
 from dojobench.protocol import BadInputError
 
 Summary: TypeAlias = Mapping[str, Any]
@@ -111,6 +112,33 @@ def judge(gate: Gate, summary: Summary, baselines: Mapping[str, Summary]) -> Ver
     )
 
 
+def judge_in(
+    gate: Gate,
+    summaries: Mapping[str, Summary],
+    baselines: Mapping[str, Mapping[str, Summary]],
+) -> Verdict:
+    """Judges a gate on the benchmark that holds its metric.
+
+    Args:
+        gate: The condition.
+        summaries: Summary of each benchmark that was run, by name.
+        baselines: Of each of them, the summaries of its baselines by name.
+
+    Returns:
+        The verdict.
+
+    Raises:
+        BadInputError: If that benchmark was not run, or has no such metric or baseline.
+    """
+    name = benchmark_of(gate.metric)
+    if name not in summaries:
+        raise BadInputError(
+            f"the gate '{gate.text}' needs the benchmark {name}, and this run has "
+            f"{', '.join(summaries) or 'none'}; give a suite that supports it"
+        )
+    return judge(gate, summaries[name], baselines.get(name, {}))
+
+
 def judge_against(
     summary: Summary, previous: Summary, *, metrics: Sequence[str] | None = None
 ) -> list[Verdict]:
@@ -129,11 +157,10 @@ def judge_against(
         BadInputError: If the two runs are not comparable.
     """
     _comparable(summary, previous)
-    names = metrics or [n for n in summary["metrics"] if n in previous["metrics"] and n in METRICS]
     verdicts = []
-    for name in names:
+    for name in metrics or _ranked(summary, previous):
         difference = compare(summary, previous, name)
-        worse = difference.high < 0 if METRICS[name].higher_is_better else difference.low > 0
+        worse = _worsening(summary, previous, name).low > 0
         word = "got worse" if worse else "did not get worse"
         if math.isnan(difference.low):
             word = "cannot be judged"
@@ -147,6 +174,23 @@ def compare(summary: Summary, other: Summary, metric: str) -> Interval:
     Raises:
         BadInputError: If the runs do not share their clips.
     """
+    return _paired(summary, other, metric, lambda value: value)
+
+
+def _worsening(summary: Summary, other: Summary, metric: str) -> Interval:
+    """By how much a metric got worse; of one with a right value, how much farther from it."""
+    return _paired(summary, other, metric, lambda value: badness(metric, value))
+
+
+def _ranked(summary: Summary, previous: Summary) -> list[str]:
+    """Metrics that both runs have and that have a better and a worse."""
+    known = ((n, metric_info(n)) for n in summary["metrics"] if n in previous["metrics"])
+    return [name for name, info in known if info is not None and getattr(info, "ranks", True)]
+
+
+def _paired(
+    summary: Summary, other: Summary, metric: str, change: Callable[[float], float]
+) -> Interval:
     mine, theirs = _by_clip(summary, metric), _by_clip(other, metric)
     if mine.keys() != theirs.keys():
         missing = sorted(mine.keys() ^ theirs.keys())
@@ -159,8 +203,8 @@ def compare(summary: Summary, other: Summary, metric: str) -> Interval:
         row["clip"]: f"{row.get('source', '')}/{row['episode']}" for row in summary["clip_values"]
     }
     return paired_difference(
-        np.array([mine[clip] for clip in clips]),
-        np.array([theirs[clip] for clip in clips]),
+        np.array([change(mine[clip]) for clip in clips]),
+        np.array([change(theirs[clip]) for clip in clips]),
         [repr(episodes[clip]) for clip in clips],
     )
 

@@ -6,7 +6,7 @@ that has dojobench installed: nothing heavy may be imported until a fixture is u
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--suite-limit", type=int, metavar="N", help="only the first N clips")
     add("--suite-seeds", default="0", metavar="SEEDS", help="seeds, such as 0,1,2")
     add("--model-device", default="cpu", metavar="DEVICE", help="device that the harness scores on")
+    add(
+        "--world-model-benchmarks",
+        default="",
+        metavar="NAMES",
+        help="further benchmarks: counterfactual,stability,probes or all that the suite supports",
+    )
     add("--run-out", metavar="DIR", help="keep the run folder here")
     add(
         "--gate",
@@ -81,6 +87,17 @@ def _model_options(config: pytest.Config) -> dict[str, str]:
     return options
 
 
+def _benchmarks(config: pytest.Config, metrics: Sequence[str]) -> list[str] | None:
+    """The fidelity run, what was asked for, and what holds the gates' metrics."""
+    from dojobench.benchmarks.metric_names import FIDELITY, benchmark_of
+
+    asked = str(config.getoption("--world-model-benchmarks"))
+    if asked == "all":
+        return None
+    wanted = [FIDELITY, *filter(None, asked.split(",")), *map(benchmark_of, metrics)]
+    return list(dict.fromkeys(wanted))
+
+
 @pytest.fixture(scope="session")
 def world_model(pytestconfig: pytest.Config) -> WorldModel:
     """The model named by ``--world-model``; the test skips without one."""
@@ -112,12 +129,14 @@ def run_folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFac
     """Folder of the finished run of the model on the suite, with the baselines gates name."""
     reference = _needed(pytestconfig, "--world-model")
     suite_reference = _needed(pytestconfig, "--suite")
+    from dojobench.benchmarks.benchmark_runs import run_benchmarks
     from dojobench.benchmarks.gates import parse_gate
-    from dojobench.benchmarks.runner import RunConfig, run_benchmark
+    from dojobench.benchmarks.runner import RunConfig
     from dojobench.protocol import BadInputError
 
     try:
-        named = {parse_gate(text).baseline for text in pytestconfig.getoption("--gate")}
+        gates = [parse_gate(text) for text in pytestconfig.getoption("--gate")]
+        named = {gate.baseline for gate in gates}
         config = RunConfig(
             model=reference,
             options=_model_options(pytestconfig),
@@ -129,7 +148,8 @@ def run_folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFac
             device=pytestconfig.getoption("--model-device"),
             baselines=tuple(sorted({"hold"} | {name for name in named if name})),
         )
-        return run_benchmark(config)
+        run_benchmarks(config, _benchmarks(pytestconfig, [gate.metric for gate in gates]))
+        return config.out
     except BadInputError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -143,9 +163,39 @@ def run_summary(run_folder: Path) -> Mapping[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def baseline_summaries(run_folder: Path) -> dict[str, Mapping[str, Any]]:
-    """Summaries of the baselines run on the same clips, by name."""
+def benchmark_summaries(run_folder: Path) -> dict[str, Mapping[str, Any]]:
+    """Summary of each benchmark that was run, by name."""
+    from dojobench.benchmarks.benchmark_runs import BENCHMARKS, benchmark_folder
     from dojobench.benchmarks.gates import read_summary
 
-    folders = sorted((run_folder / "baselines").glob("*/summary.json"))
-    return {path.parent.name: read_summary(path) for path in folders}
+    folders = {name: benchmark_folder(run_folder, name) for name in BENCHMARKS}
+    return {
+        name: read_summary(folder)
+        for name, folder in folders.items()
+        if (folder / "summary.json").exists()
+    }
+
+
+@pytest.fixture(scope="session")
+def benchmark_baselines(
+    run_folder: Path, benchmark_summaries: Mapping[str, Any]
+) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Of each benchmark, the summaries of the baselines run on the same clips, by name."""
+    from dojobench.benchmarks.benchmark_runs import benchmark_folder
+    from dojobench.benchmarks.gates import read_summary
+
+    return {
+        name: {
+            path.parent.name: read_summary(path)
+            for path in sorted(benchmark_folder(run_folder, name).glob("baselines/*/summary.json"))
+        }
+        for name in benchmark_summaries
+    }
+
+
+@pytest.fixture(scope="session")
+def baseline_summaries(
+    benchmark_baselines: Mapping[str, dict[str, Mapping[str, Any]]],
+) -> dict[str, Mapping[str, Any]]:
+    """Of the fidelity run, the summaries of its baselines, by name."""
+    return benchmark_baselines["fidelity"]

@@ -3,6 +3,7 @@
 from typing import TextIO
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dojobench.benchmarks.baselines import BASELINES
@@ -20,18 +21,9 @@ def print_table(run: Run, *, file: TextIO) -> None:
     """Prints a finished run and its baselines, and what was not computed."""
     summary = load_summary(run.path)
     rows = [summary, *(load_summary(baseline.path) for baseline in run.baselines().values())]
-    names = _columns(summary.benchmark, rows)
-    table = Table(title=_title(summary), title_justify="left", caption_justify="left")
-    table.add_column("model")
-    for name in names:
-        info = _info(name)
-        arrow = _direction(info)
-        unit = f", {info.unit}" if info.unit else ""
-        table.add_column(f"{info.label}{unit}\n({arrow})", justify="right")
-    for place, row in enumerate(rows):
-        label = row.model + (" (sees the truth)" if row.privileged else "")
-        cells = [_cell(row.metrics.get(name)) for name in names]
-        table.add_row(label, *cells, style="bold" if place == 0 else None)
+    names = _chosen(summary.benchmark, rows)
+    table = _wide(rows, names) if summary.benchmark == FIDELITY else _long(rows, names)
+    table.title, table.title_justify = _title(summary), "left"
     console = Console(file=file, width=None if file.isatty() else 120, highlight=False)
     console.print(table)
     interval = next(iter(summary.metrics.values()), None)
@@ -46,7 +38,40 @@ def print_table(run: Run, *, file: TextIO) -> None:
         console.print(sentence, markup=False)
 
 
-def _columns(benchmark: str, rows: list[Summary]) -> list[str]:
+def _wide(rows: list[Summary], names: list[str]) -> Table:
+    """One row a model: for few metrics."""
+    table = Table()
+    table.add_column("model")
+    for name in names:
+        info = _info(name)
+        unit = f", {info.unit}" if info.unit else ""
+        table.add_column(f"{info.label}{unit}\n({_direction(info)})", justify="right")
+    for place, row in enumerate(rows):
+        cells = [_cell(row.metrics.get(name)) for name in names]
+        table.add_row(_label(row), *cells, style="bold" if place == 0 else None)
+    return table
+
+
+def _long(rows: list[Summary], names: list[str]) -> Table:
+    """One row a metric: for many."""
+    table = Table()
+    table.add_column("")
+    for place, row in enumerate(rows):
+        table.add_column(_label(row), justify="right", style="bold" if place == 0 else None)
+    for name in names:
+        info = _info(name)
+        unit = f", {info.unit}" if info.unit else ""
+        cells = [_cell(row.metrics.get(name)).replace("\n", "  [") for row in rows]
+        closed = [cell + "]" if "[" in cell else cell for cell in cells]
+        table.add_row(f"{info.label}{unit} ({_direction(info)})", *map(escape, closed))
+    return table
+
+
+def _label(row: Summary) -> str:
+    return row.model + (" (sees the truth)" if row.privileged else "")
+
+
+def _chosen(benchmark: str, rows: list[Summary]) -> list[str]:
     """Chooses what stands in the table: all of a fidelity run, the headlines of the others."""
     known = [name for name in METRICS if name != "mse"]
     if benchmark != FIDELITY:

@@ -21,27 +21,36 @@ def test_contract(world_model: Any) -> None:
 
 def test_gate(
     gate: str | None,
-    run_summary: Mapping[str, Any],
-    baseline_summaries: Mapping[str, Mapping[str, Any]],
+    benchmark_summaries: Mapping[str, Mapping[str, Any]],
+    benchmark_baselines: Mapping[str, Mapping[str, Mapping[str, Any]]],
 ) -> None:
-    """A ``--gate`` holds."""
-    from dojobench.benchmarks.gates import judge, parse_gate
+    """A ``--gate`` holds, in whichever benchmark its metric is."""
+    from dojobench.benchmarks.gates import judge_in, parse_gate
 
     if gate is None:
         pytest.skip("needs --gate")
-    verdict = judge(parse_gate(gate), run_summary, baseline_summaries)
+    verdict = judge_in(parse_gate(gate), benchmark_summaries, benchmark_baselines)
     assert verdict.passed, verdict.sentence
 
 
-def test_not_worse(pytestconfig: pytest.Config, run_summary: Mapping[str, Any]) -> None:
+def test_not_worse(
+    pytestconfig: pytest.Config, benchmark_summaries: Mapping[str, Mapping[str, Any]]
+) -> None:
     """No metric got worse than in the run named by ``--gate-against``, beyond chance."""
+    from dojobench.benchmarks.benchmark_runs import benchmark_folder
     from dojobench.benchmarks.gates import judge_against, read_summary
 
     previous = pytestconfig.getoption("--gate-against")
     if not previous:
         pytest.skip("needs --gate-against")
-    verdicts = judge_against(run_summary, read_summary(Path(previous)))
-    worse = [verdict.sentence for verdict in verdicts if not verdict.passed]
+    given = Path(previous)
+    home = given if given.is_dir() else given.parent
+    worse = []
+    for name, summary in benchmark_summaries.items():
+        earlier = given if name == "fidelity" else benchmark_folder(home, name)
+        if name == "fidelity" or (earlier / "summary.json").exists():
+            verdicts = judge_against(summary, read_summary(earlier))
+            worse += [verdict.sentence for verdict in verdicts if not verdict.passed]
     assert not worse, "\n".join(worse)
 
 
