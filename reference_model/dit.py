@@ -268,6 +268,8 @@ class WorldModelNet(nn.Module):
         """Gives ``[B, T or 1, D]`` and ``[B, T or 1, 3 D]``."""
         exact = self.config.float32_modulation
         per_frame = times.unsqueeze(1) if times.dim() == 1 else times
+        if condition_mask is not None and self.config.given_time == "zero":
+            per_frame = per_frame * (1 - condition_mask.to(per_frame))
         with precise(times, exact):
             embedding = self.t_embedder[0](per_frame.float() * self.config.timestep_scale)
             shared = self.t_embedder[1](embedding, exact)

@@ -4,7 +4,7 @@
 ``interactive/configs/net.py`` and ``configs/*.yaml``). ``nano`` is made for 64x64 frames on two CPU
 cores, ``small`` for 128x128 frames on one GPU. What differs beyond size is what was found to
 matter when training from nothing: gates that start closed, a wider range of the time embedding,
-and the displacement since the context frame beside each action.
+a larger timestep shift, and the displacement since the context frame beside each action.
 """
 
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from dojobench.reference_model.model_file import config_from
 from dojobench.reference_model.rope import RopeConfig
 
 Injection = Literal["chunked", "global-mean", "global-flat"]
+GivenTime = Literal["shared", "zero"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +103,10 @@ class WorldModelConfig:
             (published: 0.001 times 1000).
         float32_modulation: Whether adaptive layer norms are computed in float32 under autocast.
         zero_init_gates: Whether every block starts as the identity and the output as zero.
+        clean_context: Whether given latent frames enter clean; otherwise they are noised like the
+            others, and context channels alone say what they are.
+        given_time: The time of latent frames that are given: that of the others (published) or 0.
+        shift: Timestep shift that it is trained with, and so is to be sampled with.
         actions: How actions reach the network.
     """
 
@@ -121,6 +126,9 @@ class WorldModelConfig:
     timestep_scale: float = 1.0
     float32_modulation: bool = True
     zero_init_gates: bool = False
+    clean_context: bool = True
+    given_time: GivenTime = "shared"
+    shift: float = 5.0
     actions: ActionConfig = _PLAIN_ACTIONS
 
     def __post_init__(self) -> None:
@@ -128,6 +136,11 @@ class WorldModelConfig:
             raise BadInputError(
                 f"The network's width {self.width} is no multiple of its {self.heads} heads; "
                 "change one of them."
+            )
+        if not (self.clean_context or self.context_channels):
+            raise BadInputError(
+                "Without 'clean_context' the network needs 'context_channels' to see where it "
+                "starts from; switch one of them on."
             )
 
     @property
@@ -147,7 +160,12 @@ _PUBLISHED: dict[str, Any] = {
     "text": TextConfig(),
     "padding_mask": True,
 }
-_FROM_NOTHING: dict[str, Any] = {"timestep_scale": 1000.0, "zero_init_gates": True}
+_FROM_NOTHING: dict[str, Any] = {
+    "timestep_scale": 1000.0,
+    "zero_init_gates": True,
+    "given_time": "zero",
+    "shift": 10.0,
+}
 
 PRESETS: dict[str, WorldModelConfig] = {
     "nano": WorldModelConfig(
