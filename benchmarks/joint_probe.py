@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from dojobench.benchmarks.parts import Part
 from dojobench.benchmarks.rollouts import Job, OpenClip, Rollouts
@@ -13,6 +14,8 @@ _NAMES = ("joints_answered", "joint_retrieval", "joint_cosine")
 _LEAST_ANSWER = 0.01
 """Mean change in grey levels from which a dimension counts as answered."""
 _SPREAD_FRAMES = 64
+_ROWS = 128
+"""Responses of larger frames are averaged down by a whole factor to at most so many rows."""
 
 
 class JointProbe:
@@ -57,8 +60,8 @@ class JointProbe:
             reason = "not computed: the model sees the truth, and nobody can replay these actions"
             return Part(not_computed=dict.fromkeys(_NAMES, reason))
         base, *answers = [self._rollouts.answer([job], seed)[0] for job in ready]
-        responses = [answer.float() - base.float() for answer in answers]
-        sizes = [float(response.abs().mean()) for response in responses]
+        responses = [_response(answer, base) for answer in answers]
+        sizes = [float((answer.float() - base.float()).abs().mean()) for answer in answers]
         values = {"joints_answered": float(np.mean([size >= _LEAST_ANSWER for size in sizes]))}
         checks: dict[str, bool | float | str] = {
             f"joint_{self._label(joint)}": size
@@ -71,7 +74,7 @@ class JointProbe:
             return Part(
                 values=values, not_computed=dict.fromkeys(_NAMES[1:], reason), checks=checks
             )
-        its = [frames.float() - true[0].float() for frames in true[1:]]
+        its = [_response(frames, true[0]) for frames in true[1:]]
         return _compared(values, checks, responses, its)
 
     def _changed(self, joint: int, step: float) -> torch.Tensor:
@@ -89,11 +92,17 @@ class JointProbe:
         return names[joint] if joint < len(names) else str(joint)
 
 
+def _response(answer: Frames, base: Frames) -> torch.Tensor:
+    """What a changed dimension does to the frames, averaged down where they are large."""
+    side = -(-int(answer.shape[-2]) // _ROWS)
+    return functional.avg_pool2d(answer.float() - base.float(), side)
+
+
 def _compared(
     values: dict[str, float],
     checks: dict[str, bool | float | str],
-    responses: Sequence[Frames],
-    true: Sequence[Frames],
+    responses: Sequence[torch.Tensor],
+    true: Sequence[torch.Tensor],
 ) -> Part:
     """Compares responses with the true ones; dimensions without a true effect are left out."""
     asked = [k for k, response in enumerate(true) if float(response.abs().mean()) > _LEAST_ANSWER]

@@ -93,7 +93,7 @@ def make_finder(opened: OpenClip) -> ObjectFinder | None:
     objects = [k for k, marker in enumerate(truth.markers) if marker.kind != "effector"]
     if not objects:
         return None
-    shrink = max(1, int(opened.context.shape[-2]) // MAX_ROWS)
+    shrink = -(-int(opened.context.shape[-2]) // MAX_ROWS)
     last = opened.record.frames - 1
     places = np.unique(np.linspace(opened.start - 1, last, _LEARNED_FROM + 1).astype(int))
     counts = np.zeros((len(objects) + 1, _BINS**3))
