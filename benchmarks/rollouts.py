@@ -8,10 +8,10 @@ benchmarks can be tested with it.
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import cast
 
 import torch
 
+from dojobench.benchmarks.replay_cache import REPLAYS
 from dojobench.benchmarks.rollout import StepTimes, Task, is_privileged, roll_out
 from dojobench.datasets.suite import Clip, ClipRecord, GroundTruth, Suite
 from dojobench.protocol import Actions, BadInputError, Frames, WorldModel
@@ -58,6 +58,7 @@ class OpenClip:
         actions: float32 ``[n, action_dim]``, from the last context frame on.
         truth: What the simulator knows, where there is one.
         factual: Whether the training data has behaviour of this kind, where the suite says so.
+        suite_version: The suite's, by which replays are kept.
     """
 
     record: ClipRecord
@@ -67,6 +68,7 @@ class OpenClip:
     actions: Actions
     truth: GroundTruth | None
     factual: bool | None = None
+    suite_version: str = ""
 
     @property
     def start(self) -> int:
@@ -87,7 +89,9 @@ class OpenClip:
             uint8 ``[n, 3, height, width]``, or ``None``.
         """
         replay = getattr(self.truth, "replay", None)
-        return cast(Frames, replay(actions)) if callable(replay) else None
+        if not callable(replay):
+            return None
+        return REPLAYS.get(self.suite_version, self.record.id, actions, replay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +156,7 @@ class Rollouts:
             actions=clip.actions[context - 1 :].float(),
             truth=getattr(clip, "truth", None),
             factual=getattr(clip, "factual", None),
+            suite_version=spec.version,
         )
 
     def own(self, opened: OpenClip) -> Job:
