@@ -23,7 +23,7 @@ _BLOCK = 2048
 _PAIRS = 8192
 _DARKEST, _BRIGHTEST = 6.0, 249.0
 _MOST_CUT = 0.05
-_LEAST_USABLE = 0.4
+_LEAST_USABLE = 0.15
 
 Words = npt.NDArray[np.uint64]
 Pictures = npt.NDArray[np.float32]

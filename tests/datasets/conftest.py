@@ -1,7 +1,8 @@
 """Fixtures that encode videos whose every frame says its number."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,30 @@ def _info(lengths: Sequence[int], rate: int, cameras: Sequence[str]) -> dict[str
         "video_path": "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4",
         "features": features,
     }
+
+
+@pytest.fixture(scope="module")
+def tiny_dojo(tmp_path_factory) -> Iterator[Path]:
+    """Makes ``dojo-mini`` a suite of seven short clips for a module; gives the cache's folder."""
+    from dojobench.simulator.splits import SUITES
+
+    counts = {"train": 1, "human": 1, "val": 2, "counterfactual": 1}
+    tiny = replace(SUITES["dojo-mini"], counts=counts, frames=8, context=3, lead=(0, 2))
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SUITES, "dojo-mini", tiny)
+        patch.setenv("DOJOBENCH_CACHE", str(cache))
+        patch.setenv("DOJOBENCH_WORKERS", "0")
+        patch.delenv("DOJOBENCH_SECRET_SEED", raising=False)
+        yield cache
+
+
+@pytest.fixture(scope="module")
+def tiny_manifest(tiny_dojo, tmp_path_factory) -> Path:
+    """A frozen manifest of that suite."""
+    from dojobench.datasets.dojo_freeze import FreezeDojo, freeze_dojo
+    from dojobench.datasets.manifest import write_manifest
+
+    path = tmp_path_factory.mktemp("tiny") / "tiny.jsonl"
+    write_manifest(path, *freeze_dojo(FreezeDojo(suite="dojo-mini", name="tiny", workers=0)))
+    return path
