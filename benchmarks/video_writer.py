@@ -15,7 +15,13 @@ import av
 import torch
 from torch.nn import functional
 
-OPTIONS = {"crf": "12", "preset": "veryfast", "threads": "1", "x264-params": "sliced-threads=0"}
+# Without mbtree=0 the encoder gives small videos other bytes now and then.
+OPTIONS = {
+    "crf": "12",
+    "preset": "veryfast",
+    "threads": "1",
+    "x264-params": "sliced-threads=0:mbtree=0",
+}
 
 
 class VideoWriter:
