@@ -3,6 +3,8 @@
 Shape suffixes: B batch, T frames, S tokens of a frame (the action token and the patches), D width.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,14 +34,15 @@ def unpatchify(patches: Tensor, size: int, height: int, width: int) -> Tensor:
 
 
 def add_positions(x_BTSD: Tensor) -> Tensor:
-    """Adds the sinusoidal code of each token's place in its frame, the action token's being 0.
+    """Adds the sinusoidal code of each token's place in its frame, counted from 0.
 
-    Computed rather than stored: the published checkpoint has no such entry.
+    In the encoder place 0 is the action token's. The code is
+    computed rather than stored, since the published checkpoint has no such entry.
     """
     tokens, width = x_BTSD.shape[2:]
     place = torch.arange(tokens, device=x_BTSD.device, dtype=torch.float32)
     channel = torch.arange(0, width, 2, device=x_BTSD.device, dtype=torch.float32)
-    angle = place[:, None] * torch.exp(channel * (-torch.log(torch.tensor(1e4)).item() / width))
+    angle = place[:, None] * torch.exp(channel * (-math.log(1e4) / width))
     code = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
     return x_BTSD + code.to(x_BTSD.dtype)
 

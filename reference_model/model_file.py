@@ -100,7 +100,7 @@ def read_model(path: Path, *, kind: str) -> tuple[dict[str, Any], Tensors]:
         raise BadInputError(
             f"{path} is no whole safetensors file ({error}); write it or fetch it again."
         ) from error
-    found = metadata.get("dojobench", "another program's model")
+    found = metadata.get("dojobench", "model of another program")
     if found != kind:
         raise BadInputError(f"{path} holds a {found}, not a {kind}; give another file.")
     return _values(path, metadata.get("config", "")), tensors
