@@ -280,14 +280,18 @@ class Block(nn.Module):
         self.adaln_modulation_mlp.init_weights()
 
     def forward(
-        self, x: torch.Tensor, around: Surroundings, text: KeysValues | None, block: int
+        self,
+        x: torch.Tensor,
+        around: Surroundings,
+        text: torch.Tensor | KeysValues | None,
+        block: int,
     ) -> torch.Tensor:
         """Maps ``[B, T, N, D]`` to the same shape.
 
         Args:
             x: Tokens.
             around: What all blocks share.
-            text: This block's keys and values of the text.
+            text: The projected text ``[B, L, text width]``, or this block's keys and values of it.
             block: This block's index, for the cache.
         """
         shift, scale, gate = _as(x, self.adaln_modulation_self_attn.modulate(around))
@@ -297,6 +301,8 @@ class Block(nn.Module):
         if self.cross_attn is not None and text is not None:
             shift, scale, gate = _as(x, self.adaln_modulation_cross_attn.modulate(around))
             normed = self.layer_norm_cross_attn(x) * (1 + scale) + shift
+            if isinstance(text, torch.Tensor):
+                text = self.cross_attn.keys_values(text)
             attended = self.cross_attn.attend_to(normed.flatten(1, 2), text, around.backend)
             x = x + gate * attended.view_as(x)
         shift, scale, gate = _as(x, self.adaln_modulation_mlp.modulate(around))

@@ -152,12 +152,20 @@ class WorldModelNet(nn.Module):
     def encode_text(self, text: torch.Tensor) -> Text:
         """Computes every block's keys and values of a text, once for all passes.
 
+        Training passes the text itself, so that each block computes its own within its forward
+        pass, where sharding and recomputing expect it.
+
         Args:
             text: ``[B, L, features]``, a stored text embedding.
 
         Raises:
             BadInputError: If the network has no cross-attention or the width differs.
         """
+        projected = self._project_text(text)
+        attentions = (cast(Block, block).cross_attn for block in self.blocks)
+        return [each.keys_values(projected) for each in attentions if each is not None]
+
+    def _project_text(self, text: torch.Tensor) -> torch.Tensor:
         if self.config.text is None or self.crossattn_proj is None:
             raise BadInputError(
                 f"The world model '{self.config.name}' has no cross-attention; leave the text "
@@ -169,9 +177,8 @@ class WorldModelNet(nn.Module):
                 f"'{self.config.name}' takes {self.config.text.features}; use the embedding that "
                 "was made for it."
             )
-        projected = self.crossattn_proj(text.to(self.dtype))
-        attentions = (cast(Block, block).cross_attn for block in self.blocks)
-        return [each.keys_values(projected) for each in attentions if each is not None]
+        projected: torch.Tensor = self.crossattn_proj(text.to(self.dtype))
+        return projected
 
     def forward(
         self,
@@ -233,7 +240,7 @@ class WorldModelNet(nn.Module):
             float32=self.config.float32_modulation,
         )
         x = self.x_embedder(self._with_masks(latents, condition_mask, padding, context))
-        patches = self.final_layer(self._run_blocks(x, around, self._text(text)), around)
+        patches = self.final_layer(self._run_blocks(x, around, text), around)
         return unpatchify(patches, patch=self.config.patch, height=height, width=width)
 
     def _check(self, latents: torch.Tensor, cache: KVCache | None, first_frame: int) -> None:
@@ -333,21 +340,21 @@ class WorldModelNet(nn.Module):
             channels.append(known.to(latents).expand(-1, -1, frames, -1, -1))
         return torch.cat(channels, dim=1)
 
-    def _text(self, text: torch.Tensor | Text | None) -> Text | None:
+    def _run_blocks(
+        self, x: torch.Tensor, around: Surroundings, text: torch.Tensor | Text | None
+    ) -> torch.Tensor:
         if text is None and self.config.text is not None:
             raise BadInputError(
                 f"The world model '{self.config.name}' attends to a text; pass its stored "
                 "embedding as 'text'."
             )
-        return self.encode_text(text) if isinstance(text, torch.Tensor) else text
-
-    def _run_blocks(self, x: torch.Tensor, around: Surroundings, text: Text | None) -> torch.Tensor:
+        shared = self._project_text(text) if isinstance(text, torch.Tensor) else None
         for index, block in enumerate(self.blocks):
-            own_text = None if text is None else text[index]
+            own = text[index] if text is not None and shared is None else shared
             if self.recompute and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, around, own_text, index, use_reentrant=False)
+                x = checkpoint(block, x, around, own, index, use_reentrant=False)
             else:
-                x = block(x, around, own_text, index)
+                x = block(x, around, own, index)
         return x
 
 

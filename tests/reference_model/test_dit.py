@@ -354,3 +354,22 @@ def test_configurations_survive_json_and_name_what_they_do_not_know():
         preset("3b")
     with pytest.raises(BadInputError, match="no multiple of its 5 heads"):
         replace(TINY, heads=5)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_block_compiles_without_breaks(cached):
+    net = random_net(replace(TINY, text=TextConfig(features=24, width=16)))
+    latents, times, actions = inputs(TINY)
+    text = noise(2, 3, 24)
+    arguments = (latents, times, actions)
+    cache = net.new_cache(batch=2, height=4, width=4, window=2) if cached else None
+    if cached:
+        arguments = (latents[:, :, :1], times[:, :1], actions[:, :0])
+    with torch.no_grad():
+        stored = net.encode_text(text)
+        expected = net(*arguments, text=stored, cache=cache)
+        for index, block in enumerate(net.blocks):
+            net.blocks[index] = torch.compile(block, fullgraph=True, backend="eager")
+        got = net(*arguments, text=stored, cache=cache)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
