@@ -1,10 +1,11 @@
 """Contact sheets of clips: one row a clip, its frames evenly over time, for people to look at."""
 
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import torch
-from torchvision.io import encode_png
 
 from dojobench.datasets.files import write_atomically
 from dojobench.datasets.progress import track
@@ -76,5 +77,16 @@ def write_sheet(
         clip.close()
         bands.append(row)
     sheet = torch.cat(bands, dim=1)
-    write_atomically(out, encode_png(sheet).numpy().tobytes())
+    write_atomically(out, _png(sheet))
     return int(sheet.shape[1]), int(sheet.shape[2])
+
+
+def _png(picture: torch.Tensor) -> bytes:
+    """Encodes uint8 RGB ``[3, height, width]``."""
+    frame = av.VideoFrame.from_ndarray(
+        picture.permute(1, 2, 0).contiguous().numpy(), format="rgb24"
+    )
+    codec = av.VideoCodecContext.create("png", "w")
+    codec.height, codec.width = picture.shape[1:]
+    codec.pix_fmt, codec.time_base = "rgb24", Fraction(1)
+    return b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])

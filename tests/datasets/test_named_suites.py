@@ -14,7 +14,7 @@ NAMES = ("droid-real-sample", "g1-real-sample", "gr1-sim-sample")
 
 
 def test_they_come_with_the_package():
-    assert named_manifests() == NAMES
+    assert named_manifests() == ("dojo-mini", "dojo-v1", *NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
