@@ -11,7 +11,12 @@ VideoQuality: TypeAlias = Literal["high", "lossless"]
 
 _CODECS = {
     # 4:2:0 at crf 12 is what every player opens; RGB at crf 0 gives back the same bytes.
-    "high": ("libx264", "yuv420p", {"crf": "12", "preset": "fast"}),
+    # Without mbtree=0 small videos now and then come out as other bytes.
+    "high": (
+        "libx264",
+        "yuv420p",
+        {"crf": "12", "preset": "fast", "x264-params": "mbtree=0"},
+    ),
     "lossless": ("libx264rgb", "rgb24", {"crf": "0", "preset": "fast"}),
 }
 _KEY_EVERY = 20
