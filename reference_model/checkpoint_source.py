@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.distributed_checkpoint import DistributedCheckpoint
 from dojobench.reference_model.tensor_file import DTYPES, Planned
-from dojobench.reference_model.torch_archive import TorchArchive, map_file, named_tensors
+from dojobench.reference_model.torch_archive import FileBytes, TorchArchive, named_tensors
 
 
 class Source(Protocol):
@@ -38,7 +38,7 @@ class _Folder:
 
 class _TorchFile:
     def __init__(self, path: Path) -> None:
-        self._archive = TorchArchive(map_file(path), str(path))
+        self._archive = TorchArchive(FileBytes(path), str(path))
         root = self._archive.root
         if isinstance(root, dict) and isinstance(root.get("state_dict"), dict):
             root = root["state_dict"]

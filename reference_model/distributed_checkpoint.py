@@ -8,7 +8,6 @@ Format: ``torch.distributed.checkpoint`` (``metadata.py``, ``filesystem.py``) of
 """
 
 import math
-import mmap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.safe_pickle import Record, is_record, read_pickle
 from dojobench.reference_model.safe_pickle import record_class_name as class_name
 from dojobench.reference_model.torch_archive import (
+    FileBytes,
+    MemoryBytes,
     Span,
     StoredTensor,
     TorchArchive,
-    map_file,
     plain_size,
 )
 
@@ -77,12 +77,9 @@ class DistributedCheckpoint:
         self.folder = folder
         path = folder / ".metadata"
         where = str(path)
-        data = map_file(path)
-        try:
-            self.entries = _entries(read_pickle(bytes(data), where), where)
-        finally:
-            data.close()
-        self._files: dict[str, mmap.mmap] = {}
+        index = FileBytes(path)
+        self.entries = _entries(read_pickle(index.read(Span(0, index.length)), where), where)
+        self._files: dict[str, FileBytes] = {}
 
     def read(self, name: str) -> torch.Tensor:
         """Puts a tensor together.
@@ -107,9 +104,12 @@ class DistributedCheckpoint:
 
     def _read_piece(self, piece: Piece, name: str) -> torch.Tensor:
         if piece.file not in self._files:
-            self._files[piece.file] = map_file(self.folder / piece.file)
+            self._files[piece.file] = FileBytes(self.folder / piece.file)
         where = f"{self.folder / piece.file}"
-        archive = TorchArchive(self._files[piece.file], where, piece.span)
+        content = self._files[piece.file].read(piece.span)
+        if len(content) != piece.span.length:
+            raise self._damaged(name, f"{piece.file} is cut short")
+        archive = TorchArchive(MemoryBytes(content), where)
         if not isinstance(archive.root, StoredTensor):
             raise self._damaged(name, "what is stored is no tensor")
         return archive.read(archive.root)

@@ -7,14 +7,14 @@ without its optimiser.
 """
 
 import math
-import mmap
+import os
 import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 
 import torch
 
@@ -76,6 +76,61 @@ class StoredTensor:
         return self.offset + 1 + sum((size - 1) * stride for size, stride in steps)
 
 
+class FileBytes:
+    """A file's bytes, read where they are asked for.
+
+    Not mapped into memory, where every page that was read would count as the process's own.
+
+    Attributes:
+        length: Bytes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Looks at the file.
+
+        Raises:
+            BadInputError: If it is missing, empty or unreadable.
+        """
+        self._path = path
+        try:
+            with path.open("rb") as file:
+                self.length = os.fstat(file.fileno()).st_size
+        except OSError as error:
+            raise BadInputError(f"The file {path} is missing; fetch it again.") from error
+        if self.length == 0:
+            raise BadInputError(f"The file {path} is empty; fetch it again.")
+
+    def read(self, span: Span) -> bytes:
+        """Reads a stretch; less where the file ends before."""
+        with self._path.open("rb") as file:
+            file.seek(span.start)
+            return file.read(span.length)
+
+    def stream(self) -> BinaryIO:
+        """Opens the file."""
+        return self._path.open("rb")
+
+
+class MemoryBytes:
+    """Bytes that were read already.
+
+    Attributes:
+        length: Bytes.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.length = len(content)
+
+    def read(self, span: Span) -> bytes:
+        """Copies a stretch."""
+        return self._content[span.start : span.start + span.length]
+
+    def stream(self) -> BinaryIO:
+        """Gives the bytes as a file."""
+        return BytesIO(self._content)
+
+
 class TorchArchive:
     """An archive in a file, or in a stretch of one.
 
@@ -83,20 +138,18 @@ class TorchArchive:
         root: What was saved, as plain values, ``Record`` and ``StoredTensor``.
     """
 
-    def __init__(self, data: memoryview | mmap.mmap, where: str, span: Span | None = None) -> None:
+    def __init__(self, data: "FileBytes | MemoryBytes", where: str) -> None:
         """Reads the description.
 
         Args:
-            data: Bytes of the file.
+            data: The archive.
             where: The file, for messages.
-            span: The stretch that holds the archive; all of it where ``None``.
 
         Raises:
             BadInputError: If it is no whole archive.
         """
         self._data = data
         self._where = where
-        self._span = span or Span(0, len(data))
         self._members = self._list_members()
         description = next((n for n in self._members if n.endswith("/data.pkl")), None)
         if description is None:
@@ -135,17 +188,12 @@ class TorchArchive:
         return flat.as_strided(tensor.shape, tensor.strides, tensor.offset).contiguous()
 
     def _bytes(self, span: Span) -> bytes:
-        return bytes(self._data[span.start : span.start + span.length])
+        return self._data.read(span)
 
     def _list_members(self) -> dict[str, Span]:
         """Finds every member's bytes; checksums are left alone, since torch may omit them."""
-        base, length = self._span
-        if base < 0 or base + length > len(self._data):
-            raise BadInputError(f"{self._where} is cut short; fetch it again.")
-        view = self._data if self._span == (0, len(self._data)) else None
-        source = BytesIO(self._bytes(self._span)) if view is None else view
         try:
-            with zipfile.ZipFile(cast(Any, source)) as archive:
+            with self._data.stream() as stream, zipfile.ZipFile(stream) as archive:
                 return {each.filename: self._locate(each) for each in archive.infolist()}
         except (zipfile.BadZipFile, OSError, ValueError, struct.error) as error:
             raise BadInputError(
@@ -154,14 +202,13 @@ class TorchArchive:
             ) from error
 
     def _locate(self, member: zipfile.ZipInfo) -> Span:
-        base, length = self._span
-        header = self._bytes(Span(base + member.header_offset, _LOCAL_HEADER.size))
+        header = self._bytes(Span(member.header_offset, _LOCAL_HEADER.size))
         magic, name_length, extra_length = _LOCAL_HEADER.unpack(header)
         start = member.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        whole = magic == b"PK\x03\x04" and start + member.file_size <= length
+        whole = magic == b"PK\x03\x04" and start + member.file_size <= self._data.length
         if not whole or member.compress_type != zipfile.ZIP_STORED:
             raise ValueError(member.filename)
-        return Span(base + start, member.file_size)
+        return Span(start, member.file_size)
 
     def _resolve(self, value: Any) -> Any:
         """Turns records of dictionaries and tensors into these, deeply."""
@@ -212,19 +259,6 @@ def plain_size(value: Any) -> tuple[int, ...]:
     if not isinstance(value, tuple | list) or not all(type(each) is int for each in value):
         raise TypeError(f"not a size: {value!r}")
     return tuple(value)
-
-
-def map_file(path: Path) -> mmap.mmap:
-    """Maps a file into memory, read-only.
-
-    Raises:
-        BadInputError: If it is missing, empty or unreadable.
-    """
-    try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"The file {path} is missing or empty; fetch it again.") from error
 
 
 def named_tensors(root: Any, prefix: str = "") -> Iterator[tuple[str, StoredTensor]]:

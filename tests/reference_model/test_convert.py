@@ -266,7 +266,7 @@ def test_a_distributed_checkpoint_cut_short_is_one_sentence(tmp_path, name, kept
     path = tmp_path / "model" / name
     data = path.read_bytes()
     path.write_bytes(data[: int(kept * len(data)) if isinstance(kept, float) else kept])
-    with pytest.raises(BadInputError, match="fetch it again"):
+    with pytest.raises(BadInputError, match=r"fetch .* again"):
         convert_checkpoint(tmp_path / "model", tmp_path / "o.safetensors", layout=LAYOUT)
     assert not (tmp_path / "o.safetensors").exists()
 

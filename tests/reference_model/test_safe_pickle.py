@@ -10,7 +10,7 @@ import torch
 
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.safe_pickle import Record, is_record, read_pickle
-from dojobench.reference_model.torch_archive import TorchArchive, map_file, named_tensors
+from dojobench.reference_model.torch_archive import FileBytes, TorchArchive, named_tensors
 
 
 class Calls:
@@ -67,7 +67,7 @@ def test_broken_pickles_are_one_sentence(data):
 
 def archive(tmp_path, value):
     torch.save(value, tmp_path / "x.pt")
-    return TorchArchive(map_file(tmp_path / "x.pt"), "x.pt")
+    return TorchArchive(FileBytes(tmp_path / "x.pt"), "x.pt")
 
 
 def test_every_number_format_and_layout_reads_back(tmp_path):
@@ -121,9 +121,9 @@ def test_an_index_that_contains_itself_is_refused(tmp_path):
 def test_other_files_are_no_checkpoints(tmp_path):
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(BadInputError, match=r"no whole checkpoint of torch\.save"):
-        TorchArchive(map_file(tmp_path / "text.pt"), "text.pt")
-    with pytest.raises(BadInputError, match="missing or empty"):
-        map_file(Path(tmp_path / "nothing"))
+        TorchArchive(FileBytes(tmp_path / "text.pt"), "text.pt")
+    with pytest.raises(BadInputError, match="is missing; fetch it again"):
+        FileBytes(Path(tmp_path / "nothing"))
     torch.save({}, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     with pytest.raises(BadInputError, match=r"format of torch 1\.6 or newer"):
-        TorchArchive(map_file(tmp_path / "old.pt"), "old.pt")
+        TorchArchive(FileBytes(tmp_path / "old.pt"), "old.pt")
