@@ -22,7 +22,7 @@ TOLERANCE = 1.0
 """Mean difference, in grey levels of 255, up to which pictures count as the same.
 
 Where the states of a clip differ by the last bits of a double, most clips lie below 0.1; other
-clips of the same suite lie above 9 in their first picture alone (``docs/measurements.md``).
+episodes of the same suite lie above 5 in their first picture alone (``docs/measurements.md``).
 """
 
 Kind: TypeAlias = Literal["rounding", "diverged", "other"]
