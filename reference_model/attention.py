@@ -60,8 +60,14 @@ def available_backends(device: torch.device | str = "cpu") -> tuple[Backend, ...
     ``flash-attn`` needs the package of that name and a CUDA device; ``flex`` is compiled on CUDA
     and is plain, slow PyTorch without gradients elsewhere.
     """
-    has_flash = torch.device(device).type == "cuda" and find_spec("flash_attn") is not None
+    has_flash = torch.device(device).type == "cuda" and flash_is_installed()
     return ("flash-attn", "sdpa", "flex") if has_flash else ("sdpa", "flex")
+
+
+@cache
+def flash_is_installed() -> bool:
+    """Says whether there is a package ``flash_attn``; looked for once."""
+    return find_spec("flash_attn") is not None
 
 
 def resolve_backend(choice: BackendChoice = "auto", device: torch.device | str = "cpu") -> Backend:

@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 from dojobench.reference_model.attention import Backend, BlockCausal, attention
-from dojobench.reference_model.kv_cache import KVCache
+from dojobench.reference_model.kv_cache import BlockCache
 from dojobench.reference_model.net_config import WorldModelConfig
 from dojobench.reference_model.rope import Rotation, rotate
 
@@ -39,7 +39,6 @@ class Surroundings:
         rotation: Positions of the S tokens.
         mask: Which frames see which.
         backend: Attention kernel.
-        cache: Frames before this one, when streaming.
         float32: Whether modulations are computed in float32 whatever autocast says.
     """
 
@@ -48,7 +47,6 @@ class Surroundings:
     rotation: Rotation
     mask: BlockCausal | None
     backend: Backend
-    cache: KVCache | None
     float32: bool
 
 
@@ -212,16 +210,18 @@ class Attention(nn.Module):
         v = self._heads(self.v_proj(context))
         return KeysValues(k.to(v.dtype), v)
 
-    def attend_within(self, x: torch.Tensor, around: Surroundings, block: int) -> torch.Tensor:
+    def attend_within(
+        self, x: torch.Tensor, around: Surroundings, cache: BlockCache | None
+    ) -> torch.Tensor:
         """Attends from every token of ``[B, S, D]`` to the tokens it may see."""
         q = self.q_norm(self._heads(self.q_proj(x)))
         k, v = self.keys_values(x)
         q, k = rotate(q, around.rotation).to(v.dtype), rotate(k, around.rotation)
         mask = around.mask
-        if around.cache is not None:
+        if cache is not None:
             # The ring holds just what this frame may see, so nothing is left to mask.
-            dtype = around.cache.dtype
-            k, v = around.cache.extend(block, k.to(dtype), v.to(dtype))
+            dtype = cache.keys.dtype
+            k, v = cache.extend(k.to(dtype), v.to(dtype))
             q, mask = q.to(dtype), None
         joined = attention(q, k, v, mask_spec=mask, backend=around.backend).flatten(2)
         output: torch.Tensor = self.output_proj(joined)
@@ -284,7 +284,7 @@ class Block(nn.Module):
         x: torch.Tensor,
         around: Surroundings,
         text: torch.Tensor | KeysValues | None,
-        block: int,
+        cache: BlockCache | None,
     ) -> torch.Tensor:
         """Maps ``[B, T, N, D]`` to the same shape.
 
@@ -292,11 +292,11 @@ class Block(nn.Module):
             x: Tokens.
             around: What all blocks share.
             text: The projected text ``[B, L, text width]``, or this block's keys and values of it.
-            block: This block's index, for the cache.
+            cache: This block's frames before this one, when streaming.
         """
         shift, scale, gate = _as(x, self.adaln_modulation_self_attn.modulate(around))
         normed = self.layer_norm_self_attn(x) * (1 + scale) + shift
-        attended = self.self_attn.attend_within(normed.flatten(1, 2), around, block)
+        attended = self.self_attn.attend_within(normed.flatten(1, 2), around, cache)
         x = x + gate * attended.view_as(x)
         if self.cross_attn is not None and text is not None:
             shift, scale, gate = _as(x, self.adaln_modulation_cross_attn.modulate(around))

@@ -55,7 +55,8 @@ class WorldModelNet(nn.Module):
     Attributes:
         config: Sizes and switches.
         backend_choice: Attention backend asked for.
-        recompute: Whether training recomputes blocks in the backward pass to save memory.
+        recompute: Whether training recomputes blocks in the backward pass to save memory; passes
+            with a cache never do.
     """
 
     def __init__(self, config: WorldModelConfig, *, backend: BackendChoice = "auto") -> None:
@@ -236,11 +237,10 @@ class WorldModelNet(nn.Module):
             ),
             mask=mask,
             backend=self.attention_backend,
-            cache=cache,
             float32=self.config.float32_modulation,
         )
         x = self.x_embedder(self._with_masks(latents, condition_mask, padding, context))
-        patches = self.final_layer(self._run_blocks(x, around, text), around)
+        patches = self.final_layer(self._run_blocks(x, around, text, cache), around)
         return unpatchify(patches, patch=self.config.patch, height=height, width=width)
 
     def _check(self, latents: torch.Tensor, cache: KVCache | None, first_frame: int) -> None:
@@ -341,7 +341,11 @@ class WorldModelNet(nn.Module):
         return torch.cat(channels, dim=1)
 
     def _run_blocks(
-        self, x: torch.Tensor, around: Surroundings, text: torch.Tensor | Text | None
+        self,
+        x: torch.Tensor,
+        around: Surroundings,
+        text: torch.Tensor | Text | None,
+        cache: KVCache | None,
     ) -> torch.Tensor:
         if text is None and self.config.text is not None:
             raise BadInputError(
@@ -349,12 +353,15 @@ class WorldModelNet(nn.Module):
                 "embedding as 'text'."
             )
         shared = self._project_text(text) if isinstance(text, torch.Tensor) else None
+        # Recomputed after the ring has moved on, a cached pass would see other frames.
+        recompute = self.recompute and self.training and torch.is_grad_enabled() and cache is None
         for index, block in enumerate(self.blocks):
             own = text[index] if text is not None and shared is None else shared
-            if self.recompute and self.training and torch.is_grad_enabled():
-                x = checkpoint(block, x, around, own, index, use_reentrant=False)
+            kept = None if cache is None else cache.blocks[index]
+            if recompute:
+                x = checkpoint(block, x, around, own, kept, use_reentrant=False)
             else:
-                x = block(x, around, own, index)
+                x = block(x, around, own, kept)
         return x
 
 

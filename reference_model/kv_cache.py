@@ -2,10 +2,56 @@
 
 A ring of ``window + 1`` latent frames per block: the newest frame is written over the oldest one,
 so the memory never grows and nothing is shifted. Keys carry their absolute rotary positions and
-softmax does not care about the order of keys, so the ring needs no unrolling.
+softmax does not care about the order of keys, so the ring needs no unrolling. Once the ring is
+full every pass has the same shapes and addresses, which compilers and CUDA graphs want.
 """
 
 import torch
+
+
+class BlockCache:
+    """The ring of one block.
+
+    Attributes:
+        keys: ``[batch, (window + 1) * tokens_per_frame, heads, head_dim]``.
+        values: The same shape.
+    """
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor) -> None:
+        self.keys = keys
+        self.values = values
+        self.slots = slots
+        self.filled = len(slots)
+
+    def extend(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Puts the current frame's keys and values beside those of the frames before.
+
+        Args:
+            k: ``[batch, tokens_per_frame, heads, head_dim]``.
+            v: The same shape.
+
+        Returns:
+            Keys and values of at most ``window + 1`` frames, in ring order. Without gradients
+            they are views that the next call overwrites.
+
+        Raises:
+            ValueError: If it is not exactly one frame of the cache's batch.
+        """
+        if k.shape[0] != self.keys.shape[0] or k.shape[1] != self.slots.shape[0]:
+            raise ValueError(
+                f"The cache takes one frame of {self.slots.shape[0]} tokens for "
+                f"{self.keys.shape[0]} sequences, not {k.shape[1]} tokens for {k.shape[0]}."
+            )
+        wants_gradient = torch.is_grad_enabled() and (k.requires_grad or v.requires_grad)
+        with torch.no_grad():
+            self.keys.index_copy_(1, self.slots, k.detach())
+            self.values.index_copy_(1, self.slots, v.detach())
+        keys, values = self.keys[:, : self.filled], self.values[:, : self.filled]
+        if not wants_gradient:
+            return keys, values
+        # The backward pass needs the slots as they are now, and they move on in place.
+        slots = self.slots.clone()
+        return keys.index_copy(1, slots, k), values.index_copy(1, slots, v)
 
 
 class KVCache:
@@ -20,6 +66,7 @@ class KVCache:
         window: Earlier frames that a frame sees.
         tokens_per_frame: Tokens of one latent frame.
         frames: Committed frames since the start: the absolute index of the frame in flight.
+        blocks: Each block's ring.
     """
 
     def __init__(
@@ -41,57 +88,28 @@ class KVCache:
         self.frames = 0
         shape = (blocks, 2, batch, (window + 1) * tokens_per_frame, heads, head_dim)
         self._ring = torch.zeros(shape, device=device, dtype=dtype)
+        self._slots = torch.arange(tokens_per_frame, device=device)
+        self.blocks = tuple(BlockCache(ring[0], ring[1], self._slots) for ring in self._ring)
 
     @property
     def dtype(self) -> torch.dtype:
         """Number format in which keys and values are kept."""
         return self._ring.dtype
 
-    @property
-    def batch(self) -> int:
-        """Sequences that stream side by side."""
-        return self._ring.shape[2]
-
-    def extend(
-        self, block: int, k: torch.Tensor, v: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Puts the current frame's keys and values beside those of the frames before.
-
-        Args:
-            block: Index of the block.
-            k: ``[batch, tokens_per_frame, heads, head_dim]``.
-            v: The same shape.
-
-        Returns:
-            Keys and values of at most ``window + 1`` frames, in ring order. Without gradients
-            they are views that the next call overwrites.
-
-        Raises:
-            ValueError: If it is not exactly one frame of the cache's batch.
-        """
-        if k.shape[:2] != (self.batch, self.tokens_per_frame):
-            raise ValueError(
-                f"The cache takes one frame of {self.tokens_per_frame} tokens for {self.batch} "
-                f"sequences, not {k.shape[1]} tokens for {k.shape[0]}."
-            )
-        ring_k, ring_v = self._ring[block]
-        start = self.frames % (self.window + 1) * self.tokens_per_frame
-        stop = start + self.tokens_per_frame
-        filled = min(self.frames + 1, self.window + 1) * self.tokens_per_frame
-        with torch.no_grad():
-            ring_k[:, start:stop] = k.detach()
-            ring_v[:, start:stop] = v.detach()
-        if not (torch.is_grad_enabled() and (k.requires_grad or v.requires_grad)):
-            return ring_k[:, :filled], ring_v[:, :filled]
-        return (
-            torch.cat([ring_k[:, :start], k, ring_k[:, stop:filled]], dim=1),
-            torch.cat([ring_v[:, :start], v, ring_v[:, stop:filled]], dim=1),
-        )
-
     def commit(self) -> None:
         """Makes the current frame part of the context."""
-        self.frames += 1
+        self._go_to(self.frames + 1)
 
     def reset(self) -> None:
         """Forgets all frames."""
-        self.frames = 0
+        self._go_to(0)
+
+    def _go_to(self, frame: int) -> None:
+        self.frames = frame
+        tokens = self.tokens_per_frame
+        start = frame % (self.window + 1) * tokens
+        # In place: the slots are an input of compiled and captured passes.
+        torch.arange(start, start + tokens, out=self._slots)
+        filled = min(frame + 1, self.window + 1) * tokens
+        for block in self.blocks:
+            block.filled = filled

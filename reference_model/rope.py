@@ -117,13 +117,14 @@ class Rope3D(nn.Module):
         counts = (frames, height, width)
         angles = []
         for axis, dim in enumerate(split_head(self.head_dim)):
-            steps = torch.arange(counts[axis], dtype=torch.float32) + starts[axis]
+            steps = torch.arange(counts[axis], dtype=torch.float32, device=device) + starts[axis]
             rates = frequencies(dim, theta=self.config.theta, stretch=self.config.stretch[axis])
+            rates = rates.to(device)
             shape = [1, 1, 1, dim // 2]
             shape[axis] = counts[axis]
             angles.append(torch.outer(steps, rates).view(shape).expand(*counts, dim // 2))
         half = torch.cat(angles, dim=-1).reshape(frames * height * width, 1, self.head_dim // 2)
-        both = torch.cat([half, half], dim=-1).to(device)
+        both = torch.cat([half, half], dim=-1)
         return Rotation(both.cos(), both.sin())
 
 

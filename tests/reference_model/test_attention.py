@@ -103,12 +103,11 @@ def test_impossible_patterns_are_refused(settings):
         BlockCausal(**settings)
 
 
-def test_the_backend_is_chosen_by_what_is_installed(monkeypatch):
-    monkeypatch.setattr("dojobench.reference_model.attention.find_spec", lambda name: object())
+@pytest.mark.parametrize(("installed", "chosen"), [(True, "flash-attn"), (False, "sdpa")])
+def test_the_backend_is_chosen_by_what_is_installed(monkeypatch, installed, chosen):
+    monkeypatch.setattr("dojobench.reference_model.attention.flash_is_installed", lambda: installed)
     assert resolve_backend("auto", "cpu") == "sdpa"
-    assert resolve_backend("auto", "cuda") == "flash-attn"
-    monkeypatch.setattr("dojobench.reference_model.attention.find_spec", lambda name: None)
-    assert resolve_backend("auto", "cuda") == "sdpa"
+    assert resolve_backend("auto", "cuda") == chosen
     assert resolve_backend("flex", "cuda") == "flex"
 
 
@@ -130,14 +129,14 @@ def frame(value):
 def test_the_cache_holds_the_last_frames_and_the_current_one():
     cache = make_cache(window=2)
     for index in range(7):
-        cache.extend(0, frame(-1), frame(-1))  # An earlier denoising pass leaves no trace.
-        keys, values = cache.extend(0, frame(index), frame(10 * index))
+        cache.blocks[0].extend(frame(-1), frame(-1))  # An earlier denoising pass leaves no trace.
+        keys, values = cache.blocks[0].extend(frame(index), frame(10 * index))
         seen = sorted(set(keys.flatten().tolist()))
         assert seen == [float(i) for i in range(max(0, index - 2), index + 1)]
         assert sorted(set(values.flatten().tolist())) == [10 * i for i in seen]
         cache.commit()
     cache.reset()
-    keys, _ = cache.extend(0, frame(7), frame(7))
+    keys, _ = cache.blocks[0].extend(frame(7), frame(7))
     assert keys.shape[1] == 2
 
 
@@ -146,7 +145,7 @@ def test_gradients_flow_through_the_current_frame_alone_and_survive_the_ring_mov
     weights = torch.ones(3, requires_grad=True)
     joined = []
     for index in range(3):
-        keys, _ = cache.extend(0, frame(2) * weights[index], frame(1))
+        keys, _ = cache.blocks[0].extend(frame(2) * weights[index], frame(1))
         joined.append(keys.sum())
         cache.commit()
     sum(joined).backward()
@@ -155,6 +154,6 @@ def test_gradients_flow_through_the_current_frame_alone_and_survive_the_ring_mov
 
 def test_the_cache_takes_one_frame_of_its_batch():
     with pytest.raises(ValueError, match="one frame of 2 tokens for 1"):
-        make_cache().extend(0, torch.zeros(1, 4, 1, 1), torch.zeros(1, 4, 1, 1))
+        make_cache().blocks[0].extend(torch.zeros(1, 4, 1, 1), torch.zeros(1, 4, 1, 1))
     with pytest.raises(ValueError, match="at least 1 frame"):
         make_cache(window=0)

@@ -5,6 +5,10 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
+from torch import distributed
+from torch._dynamo.testing import CompileCounter
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.action_conditioning import displacement
@@ -373,3 +377,46 @@ def test_a_block_compiles_without_breaks(cached):
             net.blocks[index] = torch.compile(block, fullgraph=True, backend="eager")
         got = net(*arguments, text=stored, cache=cache)
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_stream_compiles_once_when_its_window_is_full():
+    counter = CompileCounter()
+    net = random_net(TINY)
+    for index, block in enumerate(net.blocks):
+        net.blocks[index] = torch.compile(block, fullgraph=True, backend=counter)
+    cache = net.new_cache(batch=1, height=4, width=4, window=2)
+    compiled = []
+    with torch.no_grad():
+        for frame in range(9):
+            actions = noise(1, 4 * min(frame, 1), 5)
+            net(noise(1, 4, 1, 4, 4), torch.zeros(1), actions, cache=cache, first_frame=frame)
+            cache.commit()
+            compiled.append(counter.frame_count)
+    assert compiled[3:] == compiled[3:4] * 6
+
+
+@pytest.fixture
+def one_process():
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_sharding_changes_neither_loss_nor_gradient(one_process, recompute):
+    """FSDP2 block by block, as training on a cluster shards it."""
+    config = replace(TINY, text=TextConfig(features=24, width=16))
+    text = noise(2, 3, 24)
+    found = []
+    for sharded in (False, True):
+        net = random_net(config)
+        net.recompute = recompute
+        if sharded:
+            for part in (*net.blocks, net):
+                fully_shard(part, mesh=one_process)
+        loss = net(*inputs(config), text=text).square().mean()
+        loss.backward()
+        gradients = [p.grad.full_tensor() if sharded else p.grad for p in net.parameters()]
+        found.append((loss, gradients))
+    torch.testing.assert_close(found[0], found[1])
