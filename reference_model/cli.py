@@ -54,7 +54,7 @@ def convert(argv: list[str]) -> int:
         track=lambda names: track(names, "converting", len(list(names))),
     )
     sys.stdout.write(
-        f"{done.path}: {done.layout}, {done.weights} weights, {done.tensors} tensors, "
+        f"{done.path}: {done.layout}, weights '{done.prefix}*', {done.tensors} tensors, "
         f"{done.parameters / 1e6:.1f} million parameters\n"
     )
     if done.drawn:

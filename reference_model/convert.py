@@ -30,7 +30,8 @@ class Converted:
     Attributes:
         path: The file.
         layout: Name of the layout.
-        weights: ``ema`` or ``raw``.
+        weights: ``ema`` or ``raw``, by their prefix in the checkpoint.
+        prefix: That prefix; files of averaged weights alone also call them ``net.``.
         tensors: Number of tensors.
         parameters: Number of values.
         drawn: Names of weights that the checkpoint lacked and that were drawn afresh.
@@ -39,6 +40,7 @@ class Converted:
     path: Path
     layout: str
     weights: str
+    prefix: str
     tensors: int
     parameters: int
     drawn: tuple[str, ...]
@@ -99,6 +101,7 @@ def convert_checkpoint(
         path=out,
         layout=layout.name,
         weights=which,
+        prefix=prefix,
         tensors=len(planned),
         parameters=sum(math.prod(shape) for shape in layout.shapes.values()),
         drawn=tuple(sorted(drawn)),

@@ -328,7 +328,7 @@ def test_the_command_says_what_it_did_and_what_is_wrong(tmp_path, capsys, monkey
     )
     out = tmp_path / "out.safetensors"
     assert cli.convert([str(source), "--out", str(out), "--layout", "2b"]) == 0
-    assert "tiny, raw weights" in capsys.readouterr().out
+    assert "tiny, weights 'net.*', " in capsys.readouterr().out
     with pytest.raises(BadInputError, match=r"must end in .safetensors"):
         cli.convert([str(source), "--out", str(tmp_path / "out.bin")])
 
