@@ -1,5 +1,6 @@
 """The speed benchmark, on models whose speed is known."""
 
+import statistics
 import time
 
 import pytest
@@ -26,7 +27,8 @@ class Sleeper(NullModel):
 
     def __init__(self, naps: tuple[float, ...], first: float = 0.0) -> None:
         self.spec = ModelSpec(name="sleeper")
-        self.naps, self.first, self.calls = naps, first, 0
+        self.naps, self.first = naps, first
+        self.slept: list[float] = []
 
     def start(self, context, *, seed, instruction=None):
         model, inner = self, super().start(context, seed=seed)
@@ -36,9 +38,12 @@ class Sleeper(NullModel):
 
             def step(self, actions: torch.Tensor) -> torch.Tensor:
                 nap = model.naps[self.count % len(model.naps)]
+                began = time.perf_counter()
                 time.sleep(model.first if model.first and not self.count else nap)
                 self.count += 1
-                return inner.step(actions)
+                answer = inner.step(actions)
+                model.slept.append(time.perf_counter() - began)
+                return answer
 
             def close(self) -> None:
                 pass
@@ -51,10 +56,15 @@ def stats(model: NullModel, config: LatencyConfig = CONFIG):
 
 
 def test_a_model_that_sleeps_50_ms_takes_50_ms() -> None:
-    found = stats(Sleeper((0.05,)))
-    assert found.p50 == pytest.approx(0.05, rel=0.02)
-    assert found.steps == 20
-    assert found.frames_per_second == pytest.approx(80, rel=0.05)
+    model = Sleeper((0.05,))
+    found = stats(model)
+    # A busy machine wakes a sleeper late; what the model itself saw is what must be reported.
+    steps = CONFIG.steps + 1
+    timed = [s for k, s in enumerate(model.slept[CONFIG.warmup * steps :]) if k % steps]
+    assert found.p50 == pytest.approx(statistics.median(timed), rel=0.02)
+    assert found.frames_per_second == pytest.approx(4 / statistics.fmean(timed), rel=0.02)
+    assert 0.05 <= found.p50
+    assert found.steps == len(timed) == 20
 
 
 def test_missed_deadlines_are_counted() -> None:
