@@ -8,16 +8,15 @@ leaves the old one or the new one.
 import dataclasses
 import difflib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dojobench.protocol.errors import BadInputError
+from dojobench.reference_model.tensor_file import Planned, write_tensors
 
 Config = TypeVar("Config")
 _LONGEST_CONFIG = 1 << 20
@@ -71,14 +70,11 @@ def write_model(path: Path, module: nn.Module, *, kind: str, config: object) -> 
         "dojobench": kind,
         "config": json.dumps(dataclasses.asdict(config), sort_keys=True),
     }
-    tensors = {name: one.detach().contiguous().cpu() for name, one in module.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(tensors, temporary, metadata=metadata)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    weights = module.state_dict()
+    planned = {
+        name: Planned(dtype=one.dtype, shape=tuple(one.shape)) for name, one in weights.items()
+    }
+    write_tensors(path, planned, weights.__getitem__, metadata=metadata)
 
 
 def read_model(path: Path, *, kind: str) -> tuple[dict[str, Any], Tensors]:
