@@ -15,6 +15,7 @@ from dojobench.benchmarks.svg import (
     line,
     number,
     picture,
+    ring,
     shorten,
     text_at,
     tick_text,
@@ -43,6 +44,7 @@ class Row:
         high: Upper end of the interval, or the upper quartile.
         points: One value a clip; empty for a forest chart.
         text: What stands at the right of the label, such as ``+1.3 dB``.
+        other: A second value of the row, drawn as a ring and joined to ``value``.
     """
 
     label: str
@@ -52,6 +54,7 @@ class Row:
     high: float
     points: tuple[float, ...] = ()
     text: str = ""
+    other: float | None = None
 
 
 def forest(
@@ -60,32 +63,36 @@ def forest(
     label: str,
     zero: str,
     unit: str,
-    better: str,
+    better: str = "",
+    at_value: float = 0.0,
     width: float = 820,
     domain: tuple[float, float] | None = None,
 ) -> Markup:
-    """Draws differences with their intervals about a line at zero.
+    """Draws values with their intervals about a line, such as differences about zero.
 
     Args:
         rows: At least one.
         label: What the chart shows, for screen readers.
-        zero: What the line at zero stands for.
-        unit: Unit of the axis.
-        better: ``right`` or ``left``, the side on which a row is better than zero.
+        zero: What the line stands for.
+        unit: Quantity or unit of the axis.
+        better: ``right`` or ``left``, the side on which a row is better; empty for neither.
+        at_value: Where the line is.
         width: In pixels.
-        domain: Range that the axis must cover beside zero; a row outside points to its edge.
+        domain: Range that the axis must cover beside the line; a row outside points to its edge.
 
     Returns:
         The ``<svg>`` element.
     """
-    shown = domain or finite(v for row in rows for v in (row.low, row.high, row.value))
-    low, high = min([0.0, *shown]), max([0.0, *shown])
-    air = 0.06 * (high - low)  # keeps the line at zero off the edge
-    sheet = _Sheet.of(rows, width, (low - air, high + air), pitch=36, tall=46)
-    body = sheet.grid(f"{unit} · {better} is better")
+    spots = [(r.low, r.high, r.value, r.value if r.other is None else r.other) for r in rows]
+    shown = domain or finite(v for spot in spots for v in spot)
+    low, high = min([at_value, *shown]), max([at_value, *shown])
+    air = 0.06 * (high - low)  # keeps the line off the edge
+    ends = (low - air * (low >= at_value), high + air * (high <= at_value))
+    sheet = _Sheet.of(rows, width, ends, pitch=36, tall=46)
+    body = sheet.grid(f"{unit} · {better} is better" if better else unit)
     x, marks = sheet.x, sheet.marks
-    body.append(line(x(0), sheet.top - 6, x(0), sheet.bottom, "zero"))
-    body.append(text_at(x(0), sheet.top - 10, zero, "t strong mid"))
+    body.append(line(x(at_value), sheet.top - 6, x(at_value), sheet.bottom, "zero"))
+    body.append(text_at(x(at_value), sheet.top - 10, zero, "t strong mid"))
     for k, row in enumerate(rows):
         at, style = sheet.at(k), f"s{row.style % STYLES}"
         body += sheet.head(row, k)
@@ -93,6 +100,9 @@ def forest(
         if len(edges) == 2 and edges[1] >= marks[0] and edges[0] <= marks[-1]:
             body.append(line(x(row.low), at, x(row.high), at, f"whisker {style}"))
             body += [line(x(e), at - 5, x(e), at + 5, f"whisker {style}") for e in edges]
+        if row.other is not None:
+            body.append(line(x(row.other), at, x(row.value), at, f"whisker {style}"))
+            body.append(ring(x(row.other), at, 5, style))
         if marks[0] <= row.value <= marks[-1]:
             body.append(circle(x(row.value), at, 5.5, f"dot {style}"))
         else:

@@ -17,16 +17,16 @@ from dojobench.benchmarks.svg import (
     WIDE_FROM,
     Scale,
     circle,
+    end_names,
     finite,
     line,
     number,
     path,
     picture,
-    shorten,
-    spread,
     text_at,
-    tick_text,
     ticks,
+    x_axis,
+    y_axis,
 )
 
 
@@ -40,6 +40,7 @@ class Series:
         mean: Values from left to right.
         low: Lower end of the band, as long as ``mean``; empty for no band.
         high: Upper end of the band.
+        mark: Place of a point to be marked with a dot; ``None`` for none.
     """
 
     label: str
@@ -47,6 +48,7 @@ class Series:
     mean: tuple[float, ...]
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    mark: int | None = None
 
 
 def _band(series: Series, xs: Sequence[float], y: Scale) -> str:
@@ -62,20 +64,15 @@ def _band(series: Series, xs: Sequence[float], y: Scale) -> str:
     return f'<path d="{upper}{lower.replace("M", "L", 1)}Z" class="band s{series.style % STYLES}"/>'
 
 
-def _y_axis(marks: Sequence[float], y: Scale, left: float, right: float) -> list[str]:
-    step = marks[1] - marks[0]
-    parts = [line(left, y(m), right, y(m), "grid") for m in marks]
-    parts += [text_at(left - 8, y(m) + 4, tick_text(m, step), "t end") for m in marks]
-    return parts
-
-
 def curves(
     series: Sequence[Series],
     *,
     label: str,
     y_label: str,
     x_label: str,
-    first: int = 1,
+    first: float = 1,
+    step: float | None = None,
+    reference: tuple[float, str] | None = None,
     width: float = 820,
     height: float = 320,
     domain: tuple[float, float] | None = None,
@@ -88,6 +85,9 @@ def curves(
         y_label: Quantity and unit, drawn above the axis.
         x_label: What is counted along the bottom.
         first: Number of the first point along the bottom.
+        step: What lies between two points along the bottom, such as seconds; frames, counted
+            one by one, where ``None``.
+        reference: A height to draw a line at, and its name.
         width: In pixels.
         height: In pixels.
         domain: Range that the vertical axis must cover; what lies outside is cut at its edge.
@@ -103,39 +103,38 @@ def curves(
     left, right, top, bottom = 46.0, width - 18 - 6.9 * signs, 30.0, height - 44.0
     y = Scale(low=marks[0], high=marks[-1], start=bottom, end=top)
     count = max(len(s.mean) for s in series)
-    last = first + max(count - 1, 0.5)
+    pace = 1.0 if step is None else step
+    last = first + pace * max(count - 1, 0.5)
     x = Scale(low=first - 0.5 * (count == 1), high=last, start=left, end=right)
-    body = [text_at(0, 13, y_label, "t strong"), *_y_axis(marks, y, left, right)]
-    body += _frame_axis(first, count, x, bottom, 6 if width > WIDE_FROM else 4)
-    body.append(text_at((left + right) / 2, height - 6, x_label, "t mid"))
-    body += [_band(s, [x(first + k) for k in range(len(s.mean))], y) for s in series]
-    body += [part for s in series for part in _curve(s, first, x, y)]
-    body += _names(series, y, right, signs)
+    wanted = 6 if width > WIDE_FROM else 4
+    body = [text_at(0, 13, y_label, "t strong"), *y_axis(marks, y, left, right)]
+    if step is None:
+        body += _frame_axis(round(first), count, x, bottom, wanted)
+        body.append(text_at((left + right) / 2, height - 6, x_label, "t mid"))
+    else:
+        body += x_axis(ticks(first, last, wanted), x, bottom, x_label)
+    if reference is not None:
+        body.append(line(left, y(reference[0]), right, y(reference[0]), "zero"))
+        body.append(text_at(left + 6, y(reference[0]) - 6, reference[1], "t halo small"))
+    body += [_band(s, [x(first + pace * k) for k in range(len(s.mean))], y) for s in series]
+    body += [part for s in series for part in _curve(s, first, pace, x, y)]
+    ends = [(s.label, s.style, y(next(iter(finite(reversed(s.mean))), y.low))) for s in series]
+    body += end_names(ends, (y.end + 4, y.start), right, signs)
     return picture(width, height, label, body)
 
 
-def _curve(series: Series, first: int, x: Scale, y: Scale) -> list[str]:
+def _curve(series: Series, first: float, pace: float, x: Scale, y: Scale) -> list[str]:
     style = f"s{series.style % STYLES}"
-    xs = [x(first + k) for k in range(len(series.mean))]
+    xs = [x(first + pace * k) for k in range(len(series.mean))]
     ys = [y(v) if math.isfinite(v) else v for v in series.mean]
     drawn = [f'<path d="{path(xs, ys)}" class="line {style}"/>']
     if len(finite(ys)) == 1:
         drawn += [
             circle(a, b, 4, f"dot {style}") for a, b in zip(xs, ys, strict=True) if finite((b,))
         ]
+    if series.mark is not None:
+        drawn.append(circle(xs[series.mark], ys[series.mark], 6, f"dot {style}"))
     return drawn
-
-
-def _names(series: Sequence[Series], y: Scale, right: float, signs: int) -> list[str]:
-    """Names every line at its end, moved apart where ends lie close together."""
-    ends = [y(next(iter(finite(reversed(s.mean))), y.low)) for s in series]
-    parts = []
-    for s, at, end in zip(series, spread(ends, 15, y.end + 4, y.start), ends, strict=True):
-        style = f"s{s.style % STYLES}"
-        parts.append(line(right + 2, end, right + 9, at, f"lead {style}"))
-        name = shorten(s.label, signs)
-        parts.append(text_at(right + 12, at + 4, name, f"t name {style}", s.label))
-    return parts
 
 
 def _frame_axis(first: int, count: int, x: Scale, bottom: float, wanted: int) -> list[str]:

@@ -1,9 +1,10 @@
 """One self-contained HTML file that shows runs to people: it opens from disk and asks no network.
 
-The page is made of sections. A section is a function from the comparison to plain data and
-a template block of the same name in ``templates/report.html.j2``; a new benchmark adds one of
-each. Names come from whoever ran the model, so everything is escaped, and the page's own
-policy lets nothing run but its own script, named by hash.
+The page is made of sections. A section is a function from the evidence to plain data and
+a template of the same name, ``templates/report_<id>.html.j2``; a new benchmark adds one of
+each, and is shown where a run folder has it. Names come from whoever ran the model, so
+everything is escaped, and the page's own policy lets nothing run but its own script, named by
+hash.
 """
 
 import base64
@@ -18,10 +19,16 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from dojobench import __version__
+from dojobench.benchmarks.metric_names import COUNTERFACTUAL, FIDELITY, PROBES, STABILITY
+from dojobench.benchmarks.report_branches import branches
 from dojobench.benchmarks.report_charts import curves, distribution
 from dojobench.benchmarks.report_conditions import conditions
-from dojobench.benchmarks.report_data import Comparison, compare
-from dojobench.benchmarks.report_players import clips
+from dojobench.benchmarks.report_data import Comparison
+from dojobench.benchmarks.report_gather import Evidence, gather
+from dojobench.benchmarks.report_players import BRANCH_BYTES, LONG_BYTES, clips
+from dojobench.benchmarks.report_probes import probes
+from dojobench.benchmarks.report_speed import speed
+from dojobench.benchmarks.report_stability import stability
 from dojobench.benchmarks.report_tables import scores
 from dojobench.benchmarks.report_verdict import verdict
 from dojobench.benchmarks.run_writer import write_atomically
@@ -35,20 +42,54 @@ class Section:
     Attributes:
         id: Address within the page, and the name of the template ``report_<id>.html.j2``.
         title: Heading and navigation.
-        data: Makes what the template lays out.
+        data: Makes what the template lays out; ``None`` where the runs have nothing of it.
     """
 
     id: str
     title: str
-    data: Callable[[Comparison], Any]
+    data: Callable[[Evidence], Any]
+
+
+def _of(benchmark: str, data: Callable[[Comparison], Any]) -> Callable[[Evidence], Any]:
+    """Makes a section of one benchmark's runs, left out where there are none."""
+
+    def made(evidence: Evidence) -> Any:
+        comparison = evidence.comparisons.get(benchmark)
+        return data(comparison) if comparison is not None else None
+
+    return made
+
+
+def _clips(evidence: Evidence) -> Any:
+    """Leaves room in the page for the videos of the other benchmarks."""
+    if (comparison := evidence.comparisons.get(FIDELITY)) is None:
+        return None
+    kept = {COUNTERFACTUAL: BRANCH_BYTES, STABILITY: LONG_BYTES}
+    reserved = sum(size for name, size in kept.items() if name in evidence.comparisons)
+    return clips(comparison, reserved=reserved)
+
+
+def _branches(evidence: Evidence) -> Any:
+    if (comparison := evidence.comparisons.get(COUNTERFACTUAL)) is None:
+        return None
+    fidelity = evidence.comparisons.get(FIDELITY)
+    return branches(comparison, fidelity.meta.clip_ids if fidelity else ())
+
+
+def _speed(evidence: Evidence) -> Any:
+    return speed(evidence.speeds) if evidence.speeds else None
 
 
 SECTIONS: tuple[Section, ...] = (
     Section(id="verdict", title="Verdict", data=verdict),
-    Section(id="scores", title="Scores", data=scores),
-    Section(id="curves", title="Over the rollout", data=curves),
-    Section(id="distribution", title="Over the clips", data=distribution),
-    Section(id="clips", title="Clips to look at", data=clips),
+    Section(id="scores", title="Scores", data=_of(FIDELITY, scores)),
+    Section(id="curves", title="Over the rollout", data=_of(FIDELITY, curves)),
+    Section(id="distribution", title="Over the clips", data=_of(FIDELITY, distribution)),
+    Section(id="clips", title="Clips to look at", data=_clips),
+    Section(id="counterfactual", title="What the actions do", data=_branches),
+    Section(id="stability", title="How long it lasts", data=_of(STABILITY, stability)),
+    Section(id="speed", title="Speed", data=_speed),
+    Section(id="probes", title="Probes", data=_of(PROBES, probes)),
     Section(id="conditions", title="Conditions", data=conditions),
 )
 
@@ -65,10 +106,10 @@ def write_report(run_dirs: Sequence[Path], out: Path, *, title: str | None = Non
         The file written. Equal runs give equal bytes.
 
     Raises:
-        BadInputError: If a run is incomplete or damaged, two runs cannot be compared, or
-            ``out`` cannot be written.
+        BadInputError: If a run is incomplete or damaged, two runs of a benchmark cannot be
+            compared, or ``out`` cannot be written.
     """
-    page = render(compare(run_dirs), title=title)
+    page = render(gather(run_dirs), title=title)
     file = out if out.suffix.lower() in (".html", ".htm") else out / "report.html"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +121,7 @@ def write_report(run_dirs: Sequence[Path], out: Path, *, title: str | None = Non
     return file
 
 
-def render(comparison: Comparison, *, title: str | None = None) -> str:
+def render(evidence: Evidence, *, title: str | None = None) -> str:
     """Renders the page.
 
     Returns:
@@ -94,9 +135,10 @@ def render(comparison: Comparison, *, title: str | None = None) -> str:
         lstrip_blocks=True,
     )
     style, script = _asset("report.css"), _asset("report.js")
-    parts = [(section, section.data(comparison)) for section in SECTIONS]
+    made = [(section, section.data(evidence)) for section in SECTIONS]
+    parts = [(section, data) for section, data in made if data is not None]
     return environment.get_template("report.html.j2").render(
-        title=title or _title(comparison),
+        title=title or _title(evidence),
         sections=parts,
         style=Markup(style),  # noqa: S704 - our own file
         script=Markup(script),  # noqa: S704 - our own file
@@ -105,9 +147,12 @@ def render(comparison: Comparison, *, title: str | None = None) -> str:
     )
 
 
-def _title(comparison: Comparison) -> str:
-    models = [e.label for e in comparison.entries if e.role == "model"]
-    suite = comparison.meta.suite.name
+def _title(evidence: Evidence) -> str:
+    first = evidence.first
+    if first is None:
+        return f"Speed of {', '.join(s.label for s in evidence.speeds)}"
+    models = [e.label for e in first.entries if e.role == "model"]
+    suite = first.meta.suite.name
     return f"{models[0]} on {suite}" if len(models) == 1 else suite
 
 

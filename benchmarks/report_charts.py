@@ -56,7 +56,8 @@ def _legend(comparison: Comparison) -> tuple[tuple[int, str], ...]:
     return tuple((e.style, e.label) for e in comparison.entries)
 
 
-def _nan(values: Iterable[float | None]) -> tuple[float, ...]:
+def nan(values: Iterable[float | None]) -> tuple[float, ...]:
+    """Puts NaN, which is not drawn, where a record has no number."""
     return tuple(float("nan") if v is None else v for v in values)
 
 
@@ -73,8 +74,8 @@ def _curve(comparison: Comparison, metric: str) -> Chart:
             label=e.label,
             style=e.style,
             mean=s.mean,
-            low=_nan(s.low) if e in banded else (),
-            high=_nan(s.high) if e in banded else (),
+            low=nan(s.low) if e in banded else (),
+            high=nan(s.high) if e in banded else (),
         )
         for e, s in pairs
         if e not in outside

@@ -1,6 +1,6 @@
-"""Side-by-side video for the report: truth, prediction and difference in one picture.
+"""Video for the report: truth, prediction and difference (or all branches) in one picture.
 
-The three panes are composed into one video before it is encoded, so they cannot drift apart:
+The panes are composed into one video before it is encoded, so they cannot drift apart:
 whatever plays the video, every pane shows the same frame. Videos are small H.264 (yuv420p,
 index first) and travel inside the page as data addresses. Encoding is single-threaded with
 fixed settings and no dates, so that the same run gives the same bytes.
@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -27,6 +27,15 @@ GAIN = 4
 
 MAX_PANE_WIDTH = 320
 """Wider panes are scaled down to this many pixels."""
+
+MAX_GRID_WIDTH = 960
+"""The same for a whole row of branches."""
+
+SMALL = 128
+"""Smaller panes are enlarged by a whole factor up to this, or colours would smear in H.264."""
+
+Layout = Literal["side", "stack"]
+"""Truth, prediction and difference side by side, or prediction below truth."""
 
 _ANCHORS = np.array(
     [[0, 0, 4], [59, 15, 112], [140, 41, 129], [222, 73, 104], [254, 159, 109], [252, 253, 191]],
@@ -57,13 +66,13 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Composite:
-    """Three panes in one encoded video.
+    """Panes in one encoded video.
 
     Attributes:
         video: The mp4's bytes.
         poster: A JPEG of the last frame, of the video's size.
-        width: Of one pane, in pixels.
-        height: Of one pane, in pixels.
+        width: Of one pane (of a row of branches in a stack), in pixels.
+        height: Of the same.
         frames: How many.
         rate: Frames per second.
     """
@@ -112,8 +121,10 @@ def choose(
     return [Choice(role=r, clip=scored[k][1], value=scored[k][0]) for k, r in picked.items()]
 
 
-def compose(truth: Path, prediction: Path, *, context: int) -> Composite:
-    """Puts truth, prediction and their amplified difference side by side.
+def compose(
+    truth: Path, prediction: Path, *, context: int, layout: Layout = "side", columns: int = 1
+) -> Composite:
+    """Puts truth, prediction and their amplified difference side by side, or one above the other.
 
     The difference is the mean over the channels of ``|prediction - truth|``, times ``GAIN``,
     through ``COLOURS``. Frames that were given to the model carry a frame line in the
@@ -123,6 +134,8 @@ def compose(truth: Path, prediction: Path, *, context: int) -> Composite:
         truth: H.264 file with context and scored frames.
         prediction: The same for the prediction, equal in size and length.
         context: Leading frames that were given to the model.
+        layout: ``side``, or ``stack`` for the prediction below the truth, without difference.
+        columns: How many panes each file holds side by side.
 
     Returns:
         The encoded composite.
@@ -132,14 +145,20 @@ def compose(truth: Path, prediction: Path, *, context: int) -> Composite:
     """
     with _open(truth) as left, _open(prediction) as right, TemporaryDirectory() as folder:
         rate = left.streams.video[0].average_rate or Fraction(10)
-        size = _pane_size(left.streams.video[0].width, left.streams.video[0].height)
-        count, last = 0, np.zeros((size[1], 3 * size[0], 3), dtype=np.uint8)
+        shape = left.streams.video[0]
+        size = _pane_size(shape.width, shape.height, columns)
+        whole = (3 * size[0], size[1]) if layout == "side" else (size[0], 2 * size[1])
+        count, last = 0, np.zeros((whole[1], whole[0], 3), dtype=np.uint8)
         # The index is moved to the front at the end, which takes a file and not a buffer.
         file = Path(folder) / "clip.mp4"
         with av.open(str(file), "w", format="mp4", options=_MUXER) as out:
-            stream = _stream(out, rate, 3 * size[0], size[1])
+            stream = _stream(out, rate, *whole)
             for a, b in _pairs(left, right, truth, prediction):
-                last = _panes(a, b, size, given=count < context)
+                given = count < context
+                if layout == "side":
+                    last = _panes(a, b, size, given=given)
+                else:
+                    last = _rows(a, b, size, columns, given=given)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
                 count += 1
             out.mux(stream.encode(None))
@@ -204,8 +223,9 @@ def _jpeg(picture: npt.NDArray[np.uint8]) -> bytes:
     return b"".join(bytes(packet) for packet in (*codec.encode(frame), *codec.encode(None)))
 
 
-def _pane_size(width: int, height: int) -> tuple[int, int]:
-    scale = min(1.0, MAX_PANE_WIDTH / width)
+def _pane_size(width: int, height: int, columns: int) -> tuple[int, int]:
+    most = MAX_PANE_WIDTH if columns == 1 else MAX_GRID_WIDTH
+    scale = min(1.0, most / width) if width // columns > SMALL else max(1, SMALL * columns // width)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
@@ -240,10 +260,23 @@ def _panes(a: Any, b: Any, size: tuple[int, int], *, given: bool) -> npt.NDArray
     return np.concatenate(panes, axis=1)
 
 
+def _rows(
+    a: Any, b: Any, size: tuple[int, int], columns: int, *, given: bool
+) -> npt.NDArray[np.uint8]:  # fmt: skip
+    rows = [_fit(frame.to_ndarray(format="rgb24"), size) for frame in (a, b)]
+    if given:
+        panes = np.split(rows[1], columns, axis=1) if size[0] % columns == 0 else [rows[1]]
+        rows[1] = np.concatenate([_outlined(pane) for pane in panes], axis=1)
+    return np.concatenate(rows, axis=0)
+
+
 def _fit(pane: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
     width, height = size
     if pane.shape[1] == width and pane.shape[0] == height:
         return pane
+    factor, rest = divmod(width, pane.shape[1])
+    if factor > 1 and not rest and pane.shape[0] * factor == height:
+        return np.repeat(np.repeat(pane, factor, axis=0), factor, axis=1)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pane), format="rgb24")
     small = frame.reformat(width, height, interpolation="AREA").to_ndarray(format="rgb24")
     return np.asarray(small, dtype=np.uint8)

@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dojobench.benchmarks.metric_names import FIDELITY
 from dojobench.benchmarks.records import ActionEntry, Record
 from dojobench.benchmarks.report_data import Comparison, Entry
+from dojobench.benchmarks.report_gather import Evidence
 
 Facts = tuple[tuple[str, str], ...]
 
@@ -23,22 +25,34 @@ class Conditions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class AllConditions:
-    """Data of the last section: what all runs share, then run by run."""
+class Group:
+    """What all runs of a benchmark share, then run by run."""
 
+    benchmark: str
     shared: Facts
     runs: tuple[Conditions, ...]
 
 
-def conditions(comparison: Comparison) -> AllConditions:
-    """Gathers the conditions from ``run.json`` and the timings from the records."""
+def conditions(evidence: Evidence) -> tuple[Group, ...] | None:
+    """Gathers the conditions from ``run.json`` and the timings from the records.
+
+    Returns:
+        A group a benchmark; ``None`` where there is none, such as for speed alone, whose section
+        has its own conditions.
+    """
+    groups = [_group(name, comparison) for name, comparison in evidence.comparisons.items()]
+    return tuple(groups) or None
+
+
+def _group(benchmark: str, comparison: Comparison) -> Group:
     meta = comparison.meta
     suite = meta.suite
     shared = (
+        ("Benchmark", benchmark),
         ("Suite", suite.name),
         ("Suite version", suite.version),
         ("Clips in the suite", f"{suite.clips:,}"),
-        ("Clips scored", f"{len(meta.clip_ids):,}"),
+        ("Clips scored" if benchmark == FIDELITY else "Units scored", f"{len(meta.clip_ids):,}"),
         ("Splits", ", ".join(comparison.splits)),
         ("Frames", f"{_size(suite.resolution)} at {suite.frame_rate:g} Hz"),
         ("Context frames", str(suite.context_frames)),
@@ -47,7 +61,9 @@ def conditions(comparison: Comparison) -> AllConditions:
         ("Metric convention", meta.convention),
         ("Metric version", meta.metric_version),
     )
-    return AllConditions(shared=shared, runs=tuple(_run(e) for e in comparison.entries))
+    return Group(
+        benchmark=benchmark, shared=shared, runs=tuple(_run(e) for e in comparison.entries)
+    )
 
 
 def _run(entry: Entry) -> Conditions:
@@ -59,7 +75,7 @@ def _run(entry: Entry) -> Conditions:
             ("Run", _execution(entry)),
             ("Time", _timings(entry.run.records)),
             ("Code and packages", _code(entry)),
-            ("Hardware", _flat(entry.meta.hardware)),
+            ("Hardware", flat(entry.meta.hardware)),
         ),
         command=entry.meta.command or command(entry),
     )
@@ -127,12 +143,12 @@ def _code(entry: Entry) -> Facts:
     return (*facts, *sorted(entry.meta.packages.items()))
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Facts:
-    """Lays nested hardware facts out as one list of names and texts."""
+def flat(values: Mapping[str, Any], prefix: str = "") -> Facts:
+    """Lays nested facts out as one list of names and texts."""
     facts: list[tuple[str, str]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
-            facts += _flat(value, f"{prefix}{name} ")
+            facts += flat(value, f"{prefix}{name} ")
         elif isinstance(value, list):
             facts.append((f"{prefix}{name}", ", ".join(map(str, value)) or "none"))
         else:

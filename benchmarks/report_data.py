@@ -1,28 +1,24 @@
-"""What a report compares: runs of the same clips under the same convention, and nothing else.
+"""Runs of the same clips laid next to each other, and how their numbers are written.
 
 Everything here is derived from the records; a summary that somebody sent along is not
-trusted. Runs that cannot be compared are refused with one sentence, never mixed.
+trusted. `dojobench.benchmarks.report_gather` reads the folders.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from dojobench.benchmarks.baselines import BASELINES
-from dojobench.benchmarks.records import Run, RunMeta, Summary, load_run
-from dojobench.benchmarks.summary import summarise
+from dojobench.benchmarks.metric_names import BenchmarkMetric, metric_info
+from dojobench.benchmarks.records import MetricSummary, Run, RunMeta, Summary
 from dojobench.metrics.intervals import Interval, paired_difference
-from dojobench.metrics.names import METRICS
-from dojobench.protocol import BadInputError
 
 LEVEL = 0.95
-BENCHMARK = "fidelity"
 
 LEFT_OUT = frozenset({"mse"})
 """Metrics that no table shows, because another says the same; the CSV has them."""
@@ -196,9 +192,18 @@ def _paired(
     )  # fmt: skip
 
 
+_DECIMALS = {"dB": 2, "s": 1, "% of height": 1, "levels": 2, "steps": 1}
+"""By unit; three for everything else."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Info:
-    """How a metric is written: its name for people, unit, direction and decimals."""
+    """How a metric is written: its name for people, unit, direction and decimals.
+
+    Attributes:
+        directed: Whether one end of the scale is better, so that runs can be ranked by it.
+        target: The right value where it lies inside the scale.
+    """
 
     label: str
     unit: str
@@ -207,33 +212,46 @@ class Info:
     decimals: int
     cap: float | None
     description: str
+    target: float | None = None
 
 
 def info(metric: str) -> Info:
     """Looks up a metric; one that this version does not know keeps its bare name."""
-    known = METRICS.get(metric)
+    known = metric_info(metric)
     if known is None:
         return Info(
             label=metric, unit="", higher_is_better=True, directed=False, decimals=3, cap=None,
             description="",
         )  # fmt: skip
+    ranks, target = True, None
+    if isinstance(known, BenchmarkMetric):
+        ranks, target = known.ranks and known.target is None, known.target
     return Info(
         label=known.label,
         unit=known.unit,
         higher_is_better=known.higher_is_better,
-        directed=True,
-        decimals=2 if known.unit == "dB" else 5 if metric == "mse" else 3,
+        directed=ranks,
+        decimals=5 if metric == "mse" else _DECIMALS.get(known.unit, 3),
         cap=known.cap,
         description=known.description,
+        target=target,
     )
 
 
 def direction(metric: str) -> str:
-    """Names the better direction, ``higher`` or ``lower``; empty for an unknown metric."""
+    """Names the better direction, ``higher`` or ``lower``; empty where there is none."""
     told = info(metric)
     if not told.directed:
         return ""
     return "higher" if told.higher_is_better else "lower"
+
+
+def better(metric: str) -> str:
+    """Says what good is: ``higher is better``, ``1 is right``, or nothing."""
+    told = info(metric)
+    if told.target is not None:
+        return f"{told.target:g} is right"
+    return f"{direction(metric)} is better" if told.directed else ""
 
 
 def figure(metric: str, value: float, *, signed: bool = False) -> str:
@@ -250,6 +268,30 @@ def span(metric: str, low: float | None, high: float | None, *, signed: bool = F
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{figure(metric, low, signed=signed)}, {figure(metric, high, signed=signed)}]"
+
+
+def measured(metric: str, found: MetricSummary, *, signed: bool = False) -> str:
+    """Writes a mean with its unit and interval: ``12.4 s [10.1, 14.2]``."""
+    unit = f" {info(metric).unit}" if info(metric).unit else ""
+    interval = span(metric, found.low, found.high, signed=signed)
+    return f"{figure(metric, found.mean, signed=signed)}{unit} {interval}".rstrip()
+
+
+def percent(share: float) -> str:
+    """Writes a share as a whole percentage, ``93 %``."""
+    return f"{100 * share:.0f} %"
+
+
+def percents(low: float | None, high: float | None) -> str:
+    """Writes an interval of shares as ``[88, 97]``, in percent; nothing where there is none."""
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    return f"[{100 * low:.0f}, {100 * high:.0f}]"
+
+
+def count(number: int, noun: str) -> str:
+    """Writes a number with its noun: ``1 clip``, ``12 clips``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def off_scale(values: Sequence[float], scale: tuple[float, float] | None) -> bool:
@@ -271,122 +313,3 @@ def is_baseline(run: Run, name: str | None = None) -> bool:
     """Whether a run is one of the baselines that dojobench brings along (or the one named)."""
     reference = run.meta.model.reference
     return reference in BASELINES if name is None else reference == name
-
-
-def compare(run_dirs: Sequence[Path]) -> Comparison:
-    """Reads runs and the baselines beside them, and lays them next to each other.
-
-    Args:
-        run_dirs: Run folders; the same baseline beside several of them is taken once.
-
-    Returns:
-        What the sections of a report are made of.
-
-    Raises:
-        BadInputError: If there is no folder, a folder is no complete run, or two runs differ
-            in benchmark, suite, convention, metric version or clips.
-    """
-    if not run_dirs:
-        raise BadInputError("no run folder was given; name at least one that `dojobench run` wrote")
-    runs = [load_run(path) for path in dict.fromkeys(Path(p) for p in run_dirs)]
-    for run in runs:
-        run.require_complete()
-    for run in runs[:]:
-        runs.extend(b for b in run.baselines().values() if not _repeated(b, runs))
-    for run in runs:
-        _require_alike(runs[0], run)
-    entries = _styled(_labelled([_entry(run) for run in runs]))
-    metrics = _columns(entries)
-    return Comparison(
-        entries=entries, metrics=metrics, primary="psnr" if "psnr" in metrics else metrics[0]
-    )
-
-
-def _repeated(run: Run, others: Sequence[Run]) -> bool:
-    def same(a: RunMeta, b: RunMeta) -> bool:
-        return (a.model, a.suite, a.clip_ids, a.seeds) == (b.model, b.suite, b.clip_ids, b.seeds)
-
-    return any(same(run.meta, other.meta) for other in others)
-
-
-def _require_alike(first: Run, other: Run) -> None:
-    a, b = first.meta, other.meta
-    checks = (
-        ("benchmark", a.benchmark, b.benchmark),
-        ("suite", a.suite.name, b.suite.name),
-        ("version of the suite", a.suite.version, b.suite.version),
-        ("metric convention", a.convention, b.convention),
-        ("metric version", a.metric_version, b.metric_version),
-        ("number of clips scored", len(a.clip_ids), len(b.clip_ids)),
-    )
-    for what, ours, theirs in checks:
-        if ours != theirs:
-            raise BadInputError(
-                f"{first.path} and {other.path} cannot stand in one report because they differ in "
-                f"{what} ('{ours}' and '{theirs}'); write a report for each"
-            )
-    if set(a.clip_ids) != set(b.clip_ids):
-        raise BadInputError(
-            f"{first.path} and {other.path} cannot stand in one report because they scored "
-            "different clips; run both with the same --limit and --splits"
-        )
-    if a.benchmark != BENCHMARK:
-        raise BadInputError(
-            f"{first.path} holds the benchmark '{a.benchmark}', which this report cannot show; "
-            f"give runs of '{BENCHMARK}'"
-        )
-
-
-def _entry(run: Run) -> Entry:
-    role: Literal["model", "baseline", "control"] = "baseline" if is_baseline(run) else "model"
-    if run.meta.model.privileged:
-        role = "control"
-    return Entry(
-        label=run.meta.model.name,
-        role=role,
-        style=0,
-        run=run,
-        summary=summarise(run),
-        clusters={r.clip: r.cluster for r in run.records},
-    )
-
-
-def _labelled(entries: list[Entry]) -> list[Entry]:
-    """Adds to equal names what tells them apart: options, then the folder, then a count."""
-
-    def options(entry: Entry) -> str:
-        return ", ".join(f"{k}={v}" for k, v in sorted(entry.meta.model.options.items()))
-
-    for suffix in (options, lambda e: e.run.path.resolve().name):
-        labels = [e.label for e in entries]
-        entries = [
-            replace(e, label=f"{e.label} ({suffix(e)})")
-            if labels.count(e.label) > 1 and suffix(e)
-            else e
-            for e in entries
-        ]
-    seen: dict[str, int] = {}
-    for k, entry in enumerate(entries):
-        seen[entry.label] = seen.get(entry.label, 0) + 1
-        if seen[entry.label] > 1:
-            entries[k] = replace(entry, label=f"{entry.label} #{seen[entry.label]}")
-    return entries
-
-
-def _styled(entries: list[Entry]) -> tuple[Entry, ...]:
-    """Orders models, ``hold``, baselines, controls; ``hold`` keeps the last style for itself."""
-    rank = {"model": 0, "baseline": 2, "control": 3}
-    ordered = sorted(entries, key=lambda e: 1 if e.is_hold else rank[e.role])
-    free = iter(range(len(entries)))
-    return tuple(replace(e, style=7 if e.is_hold else next(free) % 7) for e in ordered)
-
-
-def _columns(entries: Sequence[Entry]) -> tuple[str, ...]:
-    named = {m for e in entries for m in (*e.summary.metrics, *e.summary.not_computed)}
-    if not named:
-        raise BadInputError(
-            f"{entries[0].run.path} holds no metric at all; run again with --metrics psnr,ssim"
-        )
-    known = [m for m in METRICS if m in named]
-    columns = (*known, *sorted(named - set(known)))
-    return tuple(m for m in columns if m not in LEFT_OUT) or columns

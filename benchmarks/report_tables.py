@@ -10,12 +10,14 @@ from dojobench.benchmarks.records import MetricSummary
 from dojobench.benchmarks.report_data import (
     Comparison,
     Entry,
+    better,
+    count,
+    direction,
     excludes_zero,
     figure,
     info,
     span,
 )
-from dojobench.benchmarks.report_verdict import count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,11 +54,12 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
-    """Head of a metric's column."""
+    """Head of a metric's column; ``better`` says what good is, such as ``1 is right``."""
 
     label: str
     unit: str
     direction: str
+    better: str
     description: str
 
 
@@ -89,7 +92,7 @@ def scores(comparison: Comparison) -> Scores:
         overall=overall,
         differences=_differences(comparison),
         splits=tuple(_by_split(comparison, s) for s in splits) if len(splits) > 1 else (),
-        csv=_csv(comparison),
+        csv=csv_address(comparison),
         caps=_caps(comparison.metrics),
     )
 
@@ -112,9 +115,8 @@ def _columns(metrics: Iterable[str]) -> tuple[Column, ...]:
         Column(
             label=info(m).label,
             unit=info(m).unit,
-            direction=("higher" if info(m).higher_is_better else "lower")
-            if info(m).directed
-            else "",
+            direction=direction(m),
+            better=better(m),
             description=info(m).description,
         )
         for m in metrics
@@ -137,6 +139,27 @@ def _cell(metric: str, found: MetricSummary | None, entry: Entry, mark: str = ""
 
 
 def _overall(comparison: Comparison) -> Table:
+    return runs_table(
+        comparison,
+        comparison.metrics,
+        caption="All runs, mean over clips with its 95 % interval (resampled by episode)",
+    )
+
+
+def runs_table(
+    comparison: Comparison, metrics: Sequence[str], *, caption: str, unit: str = "Clips"
+) -> Table:
+    """Lays out every run by some metrics.
+
+    Args:
+        comparison: The runs.
+        metrics: The columns.
+        caption: What the table is.
+        unit: What a record is of: clips, groups, rollouts.
+
+    Returns:
+        The table; what was not computed says why.
+    """
     competing = sum(e.role != "control" for e in comparison.entries)
 
     def mark(metric: str, entry: Entry) -> str:
@@ -151,22 +174,16 @@ def _overall(comparison: Comparison) -> Table:
             label=e.label,
             role=e.role,
             style=e.style,
-            cells=tuple(
-                _cell(m, e.summary.metrics.get(m), e, mark(m, e)) for m in comparison.metrics
-            ),
-            tail=(
-                f"{e.summary.clips:,}",
-                f"{e.summary.episodes:,}",
-                _seeds(e.summary.seeds),
-            ),
+            cells=tuple(_cell(m, e.summary.metrics.get(m), e, mark(m, e)) for m in metrics),
+            tail=(f"{e.summary.clips:,}", f"{e.summary.episodes:,}", _seeds(e.summary.seeds)),
         )
         for e in comparison.entries
     ]
     return Table(
-        caption="All runs, mean over clips with its 95 % interval (resampled by episode)",
-        columns=_columns(comparison.metrics),
+        caption=caption,
+        columns=_columns(metrics),
         lines=tuple(lines),
-        tail=("Clips", "Episodes", "Seeds"),
+        tail=(unit, "Episodes", "Seeds"),
     )
 
 
@@ -224,7 +241,7 @@ def _by_split(comparison: Comparison, split: str) -> Table:
     )
 
 
-def _csv(comparison: Comparison) -> str:
+def csv_address(comparison: Comparison) -> str:
     """Writes the overall table, every number in full, as a ``data:`` address."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

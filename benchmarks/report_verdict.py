@@ -7,28 +7,22 @@ from typing import Literal
 from markupsafe import Markup
 
 from dojobench.benchmarks import plot_rows
-from dojobench.benchmarks.report_data import Comparison, Entry, excludes_zero, figure, info, span
+from dojobench.benchmarks.metric_names import FIDELITY
+from dojobench.benchmarks.report_claims import Sentence, claims
+from dojobench.benchmarks.report_data import (
+    Comparison,
+    Entry,
+    count,
+    excludes_zero,
+    figure,
+    info,
+    span,
+)
+from dojobench.benchmarks.report_gather import Evidence
 from dojobench.metrics.intervals import Interval
 
 FEW_CLIPS = 20
 FEW_EPISODES = 10
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sentence:
-    """The verdict on one model.
-
-    Attributes:
-        kind: ``good``, ``bad``, ``open`` or ``info``, which also shows as a sign.
-        label: The model.
-        claim: What follows the name in one clause.
-        evidence: The numbers behind it.
-    """
-
-    kind: Literal["good", "bad", "open", "info"]
-    label: str
-    claim: str
-    evidence: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,25 +35,33 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """The verdict on one model: against the static frame first, then benchmark by benchmark."""
+
+    main: Sentence
+    more: tuple[Sentence, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """Data of the first section."""
 
     summary: str
-    sentences: tuple[Sentence, ...]
+    cards: tuple[Card, ...]
     notes: tuple[Note, ...]
     wide: Markup
     narrow: Markup
     caption: str
 
 
-def verdict(comparison: Comparison) -> Verdict:
-    """Judges every model against ``hold`` and gathers the notes."""
-    wide, narrow = _forest(comparison)
+def verdict(evidence: Evidence) -> Verdict:
+    """Judges every model, against ``hold`` and by each benchmark, and gathers the notes."""
+    comparison = evidence.comparisons.get(FIDELITY)
+    wide, narrow = _forest(comparison) if comparison else (Markup(), Markup())
     return Verdict(
-        summary=_summary(comparison),
-        sentences=tuple(_sentence(comparison, e) for e in comparison.models)
-        or (_only_hold(comparison.entries[0], comparison.primary),),
-        notes=tuple(_notes(comparison)),
+        summary=_summary(evidence),
+        cards=tuple(_cards(evidence)),
+        notes=tuple(_notes(comparison)) if comparison else tuple(_notes_of_others(evidence)),
         wide=wide,
         narrow=narrow,
         caption=(
@@ -69,12 +71,35 @@ def verdict(comparison: Comparison) -> Verdict:
     )
 
 
-def count(number: int, noun: str) -> str:
-    """Writes a number with its noun: ``1 clip``, ``12 clips``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _cards(evidence: Evidence) -> Iterator[Card]:
+    comparison = evidence.comparisons.get(FIDELITY)
+    judged = evidence.judged
+    for label in judged:
+        said = [
+            _sentence(comparison, e)
+            for e in (comparison.entries if comparison else ())
+            if e.label == label and comparison
+        ]
+        said += claims(evidence, label)
+        if said:
+            yield Card(main=said[0], more=tuple(said[1:]))
+    if not judged and comparison is not None:
+        yield Card(main=_only_hold(comparison.entries[0], comparison.primary), more=())
 
 
-def _summary(comparison: Comparison) -> str:
+def _notes_of_others(evidence: Evidence) -> Iterator[Note]:
+    """Notes where there is no fidelity run: what the first benchmark's runs are."""
+    if (first := evidence.first) is not None:
+        for entry in first.entries:
+            yield from _of_run(entry)
+        yield from _of_several(first.entries)
+        yield from _of_differences(first.entries)
+
+
+def _summary(evidence: Evidence) -> str:
+    comparison = evidence.first
+    if comparison is None:
+        return f"The speed of {count(len(evidence.speeds), 'model')}."
     meta, first = comparison.meta, comparison.entries[0].summary
     models = [e for e in comparison.entries if e.role == "model"]
     others = len(comparison.entries) - len(models)

@@ -91,6 +91,46 @@ def text_at(x: float, y: float, text: str, name: str = "t", title: str | None = 
     return f'<text x="{number(x)}" y="{number(y)}" class="{name}">{escape(text)}{tip}</text>'
 
 
+def y_axis(marks: Sequence[float], y: Scale, left: float, right: float) -> list[str]:
+    """Draws a grid line and a number at each mark."""
+    step = marks[1] - marks[0]
+    parts = [line(left, y(m), right, y(m), "grid") for m in marks]
+    return parts + [text_at(left - 8, y(m) + 4, tick_text(m, step), "t end") for m in marks]
+
+
+def x_axis(marks: Sequence[float], x: Scale, bottom: float, name: str) -> list[str]:
+    """Draws the line at the bottom with a number at each mark on it, and what is counted."""
+    step = marks[1] - marks[0]
+    shown = [m for m in marks if x.low - 1e-9 <= m <= x.high + 1e-9]
+    parts = [line(x.start, bottom, x.end, bottom, "axis")]
+    parts += [text_at(x(m), bottom + 18, tick_text(m, step), "t mid") for m in shown]
+    return [*parts, text_at((x.start + x.end) / 2, bottom + 38, name, "t mid")]
+
+
+def end_names(
+    ends: Sequence[tuple[str, int, float]], bounds: tuple[float, float], right: float, signs: int
+) -> list[str]:
+    """Names every line at its end, moved apart where ends lie close together.
+
+    Args:
+        ends: Label, style and pixel height of each line's end.
+        bounds: Highest and lowest pixel for a name.
+        right: Where the lines end.
+        signs: Longer names are cut.
+
+    Returns:
+        The elements.
+    """
+    heights = [end for _, _, end in ends]
+    parts = []
+    placed = spread(heights, 15, bounds[0], bounds[1])
+    for (label, which, end), at in zip(ends, placed, strict=True):
+        style = f"s{which % STYLES}"
+        parts.append(line(right + 2, end, right + 9, at, f"lead {style}"))
+        parts.append(text_at(right + 12, at + 4, shorten(label, signs), f"t name {style}", label))
+    return parts
+
+
 def spread(positions: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Moves label positions apart to at least ``gap``, keeping their order and the bounds."""
     order = sorted(range(len(positions)), key=lambda k: positions[k])
@@ -123,6 +163,16 @@ def path(xs: Sequence[float], ys: Sequence[float]) -> str:
 def circle(x: float, y: float, radius: float, name: str) -> str:
     """Draws a dot of the class ``name``."""
     return f'<circle cx="{number(x)}" cy="{number(y)}" r="{number(radius)}" class="{name}"/>'
+
+
+def ring(x: float, y: float, radius: float, name: str) -> str:
+    """Draws an open circle of the class ``name``."""
+    return circle(x, y, radius, f"ring {name}")
+
+
+def cross(x: float, y: float, arm: float, name: str) -> str:
+    """Draws an upright cross of the class ``name``."""
+    return line(x - arm, y, x + arm, y, name) + line(x, y - arm, x, y + arm, name)
 
 
 def bar(x: float, y: float, width: float, height: float, name: str) -> str:

@@ -78,7 +78,7 @@
     const canvases = [...article.querySelectorAll("canvas")];
     const scrub = article.querySelector("input");
     const where = article.querySelector(".where");
-    const badge = article.querySelector(".badge");
+    const badges = article.querySelectorAll(".badge");
     const head = article.querySelector(".spark .head");
     const find = (name) => article.querySelector(`[data-do="${name}"]`);
     let frame = frames - 1; // the poster shows the last frame
@@ -91,9 +91,10 @@
     video.loop = !calm;
     find("loop").setAttribute("aria-pressed", String(video.loop));
 
-    const draw = (picture) => canvases.forEach((canvas, k) => {
+    const draw = (picture) => canvases.forEach((canvas) => {
       canvas.getContext("2d").drawImage(
-        picture, k * canvas.width, 0, canvas.width, canvas.height, 0, 0, canvas.width, canvas.height);
+        picture, Number(canvas.dataset.x), Number(canvas.dataset.y), canvas.width, canvas.height,
+        0, 0, canvas.width, canvas.height);
     });
     const parts = () => {
       const kind = frame < context ? "context, given to the model" : "predicted";
@@ -112,7 +113,7 @@
         line.textContent = part;
         return line;
       }));
-      badge.textContent = frame < context ? "context" : "";
+      for (const badge of badges) badge.textContent = frame < context ? "context" : "";
       const x = String((frame / Math.max(frames - 1, 1)) * 600);
       head.setAttribute("x1", x);
       head.setAttribute("x2", x);

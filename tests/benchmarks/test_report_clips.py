@@ -60,21 +60,22 @@ def test_panes_show_truth_prediction_and_amplified_difference(tmp_path: Path) ->
     truth = write(tmp_path / "t.mp4", flat([40, 80, 120, 160]))
     prediction = write(tmp_path / "p.mp4", flat([40, 80, 100, 200]))
     made = compose(truth, prediction, context=1)
-    assert (made.width, made.height, made.frames, made.rate) == (48, 32, 4, 10.0)
+    # Small panes are doubled, so that H.264's coarse colours do not smear them.
+    assert (made.width, made.height, made.frames, made.rate) == (96, 64, 4, 10.0)
     frames = decode(made.video)
-    assert frames.shape == (4, 32, 3 * 48, 3)
+    assert frames.shape == (4, 64, 3 * 96, 3)
     for k, (ours, theirs) in enumerate([(40, 40), (80, 80), (120, 100), (160, 200)]):
-        left, middle, right = np.split(frames[k, 8:24].astype(int), 3, axis=1)
-        assert abs(left[:, 8:40].mean() - ours) < 4
-        assert abs(middle[:, 8:40].mean() - theirs) < 4
+        left, middle, right = np.split(frames[k, 16:48].astype(int), 3, axis=1)
+        assert abs(left[:, 16:80].mean() - ours) < 4
+        assert abs(middle[:, 16:80].mean() - theirs) < 4
         colour = COLOURS[min(GAIN * abs(ours - theirs), 255)]
-        assert np.abs(right[:, 8:40].mean(axis=(0, 1)) - colour).max() < 12
+        assert np.abs(right[:, 16:80].mean(axis=(0, 1)) - colour).max() < 12
 
 
 def test_context_frames_carry_a_line_in_the_prediction_s_pane(tmp_path: Path) -> None:
     file = write(tmp_path / "t.mp4", flat([60] * 4, 64, 64))
     frames = decode(compose(file, file, context=2).video).astype(int)
-    edges = frames[:, 0, 64 + 8 : 128 - 8].mean(axis=1)
+    edges = frames[:, 0, 128 + 16 : 256 - 16].mean(axis=1)
     for given in edges[:2]:
         assert given[0] - given[2] > 80  # amber: red well above blue
     for predicted in edges[2:]:
