@@ -27,6 +27,9 @@ COMMANDS: dict[str, Command] = {
         "dojobench.datasets.dojo_cli:main", "make, freeze and show the simulated world's clips"
     ),
     "serve": Command("dojobench.protocol.cli:serve", "serve a world model over the network"),
+    "convert": Command(
+        "dojobench.reference_model.cli:convert", "turn published checkpoints into weights files"
+    ),
     "conform": Command("dojobench.protocol.cli:conform", "check that a model keeps the contract"),
 }
 
