@@ -23,12 +23,16 @@ from dojobench.protocol.spec import Frames
 _REPEAT = 0.02
 """A frame that moves less than this part of the usual motion is a repeat."""
 
+_NEARLY = 0.25
+"""One that moves less than this part may be a repeat that noise or a tokenizer has touched."""
+
 
 def check_alignment(probe: Probe) -> Iterator[Finding]:
     """The first frame of a rollout and of a chunk is new, and answers its own action."""
     frames = probe.roll()
     motion = _motion(probe, frames)
     at_start, at_border = _repeats(motion, 0), _repeats(motion, probe.chunk)
+    hardly = _repeats(motion, 0, _NEARLY) or _repeats(motion, probe.chunk, _NEARLY)
     follows = probe.spec.deterministic and _last_action_shows(probe, frames, back=2)
     late = follows and not _last_action_shows(probe, frames, back=1)
     lost = "drop it, for every frame after it stands one late"
@@ -40,6 +44,12 @@ def check_alignment(probe: Probe) -> Iterator[Finding]:
         )
     elif at_start and (late or not follows):
         yield fail("alignment", f"The first frame is the last context frame again: {lost}.")
+    elif hardly and late:
+        yield fail(
+            "alignment",
+            "A rollout or a chunk begins with nearly the frame before it, and the last action of "
+            f"a step shows in no frame of it: {lost}.",
+        )
     elif late:
         yield note(
             "alignment",
@@ -48,6 +58,12 @@ def check_alignment(probe: Probe) -> Iterator[Finding]:
         )
     elif at_start:
         yield note("alignment", "The first frame still looks like the last context frame.")
+    elif hardly:
+        yield note(
+            "alignment",
+            "The first frame of a rollout or of a chunk hardly moves, beside those after it: if "
+            f"it is the frame before it again, {lost}.",
+        )
     else:
         yield ok("alignment", "The first frame of a rollout and of a chunk is a new one.")
 
@@ -58,15 +74,21 @@ def _motion(probe: Probe, frames: Frames) -> torch.Tensor:
     return (whole[:, 1:] - whole[:, :-1]).abs().mean(dim=(2, 3, 4))
 
 
-def _repeats(motion: torch.Tensor, position: int) -> bool:
-    """Whether both clips stand still at ``position`` and nowhere else inside a chunk."""
+def _repeats(motion: torch.Tensor, position: int, share: float = _REPEAT) -> bool:
+    """Whether both clips stand still at ``position`` and nowhere else inside a chunk.
+
+    Args:
+        motion: Mean change to each frame, ``[2, n]``.
+        position: Of the frame.
+        share: What part of the usual motion still counts as standing still.
+    """
     chunk = motion.shape[1] // 2
     inner = [k for k in range(motion.shape[1]) if k not in (0, chunk)]
     if not inner:
         return False
     usual = motion[:, inner].median(dim=1).values
-    moving = bool((motion[:, inner] > _REPEAT * usual[:, None]).all())
-    return moving and bool((motion[:, position] <= _REPEAT * usual).all())
+    moving = bool((motion[:, inner] > share * usual[:, None]).all())
+    return moving and bool((motion[:, position] <= share * usual).all())
 
 
 def _last_action_shows(probe: Probe, frames: Frames, *, back: int) -> bool:

@@ -302,6 +302,29 @@ def test_what_is_allowed_is_noted(faulty: Any) -> None:
     assert "give other frames" in notes(check_model(flips, SMALL))["chunk borders"]
 
 
+def test_noise_is_no_answer_to_actions(faulty: Any) -> None:
+    def noise_alone(session: Any, clean: Step, actions: torch.Tensor) -> torch.Tensor:
+        frames = clean(actions * 0)
+        return (frames.int() + torch.randint(0, 6, frames.shape)).clamp(0, 255).byte()
+
+    found = failures(check_model(faulty(noise_alone), SMALL))
+    assert "change no more with the actions than they do by themselves" in found["actions"]
+    assert "gave other frames the second time" in found["seed"]
+
+
+def test_a_repeat_that_a_tokenizer_has_touched_is_found(faulty: Any) -> None:
+    def touched(session: Any, clean: Step, actions: torch.Tensor) -> torch.Tensor:
+        """As ``context_first``, but the repeat is not equal to the bit."""
+        frames = context_first(session, clean, actions)
+        frames[:, 0] += torch.arange(frames.shape[-1]).remainder(3).byte()
+        return frames
+
+    found = failures(check_model(faulty(touched), SMALL))["alignment"]
+    assert "begins with nearly the frame before it" in found
+    findings = check_model(faulty(touched, deterministic=False), SMALL)
+    assert "hardly moves" in notes(findings)["alignment"]
+
+
 def test_acting_a_step_late_is_noted(faulty: Any) -> None:
     def delayed(session: Any, clean: Step, actions: torch.Tensor) -> torch.Tensor:
         before = getattr(session, "before", torch.zeros_like(actions[:, :1]))
