@@ -55,23 +55,24 @@ def _score(
     suite: str, models: tuple[str, ...], out: Path, data: Path | None, limit: int | None
 ) -> Path:
     """Scores models on one suite and writes one report of them all."""
+    from dojobench.benchmarks.benchmark_runs import run_benchmarks
     from dojobench.benchmarks.report import write_report
-    from dojobench.benchmarks.runner import RunConfig, run_benchmark
+    from dojobench.benchmarks.runner import RunConfig
+    from dojobench.datasets.suites import open_suite
 
-    folders = []
+    opened, folders = open_suite(suite, data=data), []
     for number, model in enumerate(models, start=1):
         print(f"{suite}, {number} of {len(models)}: {model}", file=sys.stderr)
-        folders.append(
-            run_benchmark(
-                RunConfig(
-                    model=model,
-                    suite=suite,
-                    out=out / "runs" / model,
-                    data=data,
-                    limit=limit,
-                    batch=4,
-                    baselines=(),
-                )
-            )
+        folder = out / "runs" / model
+        config = RunConfig(
+            model=model,
+            suite=suite,
+            out=folder,
+            data=data,
+            limit=limit,
+            batch=4,
+            baselines=(),
         )
+        run_benchmarks(config, suite=opened)
+        folders.append(folder)
     return write_report(folders, out / "report.html")
