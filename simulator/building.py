@@ -65,7 +65,6 @@ class Builder:
         mass: float = 0.0,
         friction: Sequence[float] = (0.8, 0.005, 0.0005),
         condim: int = 4,
-        seen_as: int = 0,
         **more: Any,
     ) -> None:
         """Adds a geom.
@@ -82,7 +81,6 @@ class Builder:
             mass: Kilograms; 0 for decoration.
             friction: Sliding, torsional and rolling friction.
             condim: Dimension of its contacts.
-            seen_as: MuJoCo geom group, by which a cast can leave geoms out.
             more: Further MuJoCo attributes such as ``quat``, ``fromto`` or ``priority``.
         """
         touch, touched = _BITS[group]
@@ -95,7 +93,6 @@ class Builder:
             mass=mass,
             friction=list(friction),
             condim=condim,
-            group=seen_as,
             contype=touch,
             conaffinity=touched,
             rgba=[*look.rgb, 1.0],

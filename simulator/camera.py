@@ -5,7 +5,8 @@ shadows (a second cast, from the lamp) and light from everywhere; 2x2 samples ma
 
 What stands still is cast once per view and kept, with the light it gets. A frame then casts
 only at what moves, inside the image boxes of the moving geoms, and takes whichever is
-nearer; likewise for shadows. That is exact: it gives the bytes of a full cast.
+nearer; likewise for shadows. That is exact: it gives the bytes of a full cast. A view that
+moves has nothing to keep and is rendered by ``roaming``.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ import mujoco
 import numpy as np
 import numpy.typing as npt
 
+from dojobench.simulator.roaming import FAR, LIFT, SKY, Roamer
 from dojobench.simulator.scene import Scene
-from dojobench.simulator.shell import EXCEPT_SHELL, SHELL, Shell
+from dojobench.simulator.shell import SHELL
 from dojobench.simulator.views import (
     Boxes,
     LightGrid,
@@ -29,11 +31,8 @@ from dojobench.simulator.views import (
 Array = npt.NDArray[np.float64]
 Rgb = npt.NDArray[np.float32]
 
-FAR = 12.0
-_LIFT = 0.0015
 _KEPT = 400_000
 """Pixels of background that are kept: one view of 480x640, or 97 of 64x64."""
-_SKY = np.array([0.80, 0.86, 0.92], np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +87,7 @@ class RayCamera:
         self._grid = LightGrid(scene.light.position)
         self._lamp = np.array(scene.light.position)
         shell = np.array([self._model.geom(i).name in SHELL for i in range(self._model.ngeom)])
-        self._shell = Shell(self._model)
+        self._roamer = Roamer(scene)
         self._standing = Boxes(self._model, np.flatnonzero(still & ~shell))
         self._still_cells: npt.NDArray[np.bool_] | None = None
         self._diffuse = np.array(scene.light.diffuse, np.float32)
@@ -135,14 +134,14 @@ class RayCamera:
         points = back.rays[index] * distance[:, None] + np.array(view.eye)
         self._shade_background(data, back, corners, index, rgb)
         light, shade, facing = self._light(geom, points, normal[nearer], data)
-        above = points + _LIFT * normal[nearer]
+        above = points + LIFT * normal[nearer]
         shadowed = self._shadowed(data, above, facing, False)
         facing[shadowed] = False
         light[shadowed] = shade[shadowed]
         shadowed = self._shadowed(data, above, self._by_standing(data, above, facing), True)
         light[shadowed] = shade[shadowed]
         rgb[index] = light
-        out = self._pixels(rgb, rows, columns)
+        out = self._pixels(rgb.T, rows, columns)
         if not (depth or segmentation):
             return Picture(rgb=out)
         all_geoms, all_distances = back.geom.copy(), back.distance.copy()
@@ -153,42 +152,12 @@ class RayCamera:
     def _roam(
         self, data: Any, view: View, shape: tuple[int, int], depth: bool, segmentation: bool
     ) -> Picture:
-        """Renders a view that keeps nothing: the shell in closed form, the rest by casts."""
-        eye, axes, directions = np.array(view.eye), view.axes(), rays(view, *shape)
-        geom, distance, normal = self._shell.cast(eye, directions, FAR)
-        corners = np.concatenate([self._moving.corners(data), self._standing.corners(data)])
-        index = np.flatnonzero(image_mask(corners, view, axes, *shape).reshape(-1))
-        things, near, facets = self._cast(data, directions[index], eye, True, shell=False)
-        nearer = np.flatnonzero((things >= 0) & (near < distance[index]))
-        index = index[nearer]
-        geom[index], distance[index], normal[index] = things[nearer], near[nearer], facets[nearer]
-        hit = np.flatnonzero(geom >= 0)
-        light = np.tile(_SKY, (len(geom), 1))
-        points = eye + directions[hit] * distance[hit, None]
-        light[hit] = self._lit(data, geom[hit], points, normal[hit], corners)
-        out = self._pixels(light, *shape)
+        """Renders a view that keeps nothing."""
+        samples = self._roamer.render(data, view, *shape)
+        out = self._pixels(samples.rgb, *shape)
         if not (depth or segmentation):
             return Picture(rgb=out)
-        along = (directions @ axes[2]) * distance
-        return self._layers(out, geom, along, shape, depth, segmentation)
-
-    def _lit(
-        self,
-        data: Any,
-        geom: npt.NDArray[np.int32],
-        points: Array,
-        normal: Array,
-        corners: Array,
-    ) -> Rgb:
-        """Colours hit points, shadows included."""
-        light, shade, facing = self._light(geom, points, normal, data)
-        points += _LIFT * normal
-        ask = facing & self._grid.mask(corners)[self._grid.cell(points)]
-        low = facing & (points[:, 2] < 0)
-        for rows, shell in ((ask & ~low, False), (low, True)):
-            dark = self._shadowed(data, points, rows, True, shell)
-            light[dark] = shade[dark]
-        return light
+        return self._layers(out, samples.geom, samples.depth, shape, depth, segmentation)
 
     def _layers(
         self,
@@ -211,17 +180,19 @@ class RayCamera:
         )
 
     def _pixels(self, rgb: Rgb, rows: int, columns: int) -> npt.NDArray[np.uint8]:
+        """Averages the samples of every pixel; ``rgb`` is ``[3, rows * columns]``."""
         s = self._samples
-        cells = rgb.reshape(rows // s, s, columns // s, s, 3)
-        total = cells[:, 0, :, 0].copy()
+        cells = rgb.reshape(3, rows // s, s, columns // s, s)
+        total = cells[:, :, 0, :, 0].copy()
         for i in range(1, s * s):
-            total += cells[:, i // s, :, i % s]
+            total += cells[:, :, i // s, :, i % s]
         total *= 255.0 / (s * s)
         total += 0.5
-        return np.clip(total, 0, 255, out=total).astype(np.uint8)
+        np.clip(total, 0, 255, out=total)
+        return np.ascontiguousarray(total.astype(np.uint8).transpose(1, 2, 0))
 
     def _cast(
-        self, data: Any, directions: Array, origin: Array, still: bool, shell: bool = True
+        self, data: Any, directions: Array, origin: Array, still: bool
     ) -> tuple[npt.NDArray[np.int32], Array, Array]:
         """Casts unit rays from one point: geom (-1: none), distance and surface normal."""
         count = len(directions)
@@ -235,7 +206,7 @@ class RayCamera:
                 data,
                 origin,
                 flat,
-                None if shell else EXCEPT_SHELL,
+                None,
                 still,
                 -1,
                 geom,
@@ -252,7 +223,7 @@ class RayCamera:
     ) -> tuple[Rgb, Rgb, npt.NDArray[np.bool_]]:
         """Colours hit points with and without the lamp, and says which ones face it."""
         colour = self._scene.looks.colours(
-            geom, points - _LIFT * normal, data.geom_xpos, data.geom_xmat
+            geom, points - LIFT * normal, data.geom_xpos, data.geom_xmat
         )
         glow = self._scene.looks.emission[geom][:, None]
         to_lamp = (self._lamp - points).astype(np.float32)
@@ -282,7 +253,6 @@ class RayCamera:
         points: Array,
         ask: npt.NDArray[np.bool_],
         still: bool,
-        shell: bool = True,
     ) -> npt.NDArray[np.int64]:
         """Gives the rows, among those asked for, that the lamp does not reach.
 
@@ -291,12 +261,11 @@ class RayCamera:
             points: Points lifted off their surface, so that it does not shade them itself.
             ask: Which points to ask for.
             still: Whether what stands still is in the way too.
-            shell: Whether, of that, table, floor and wall are.
         """
         rows = np.flatnonzero(ask)
         ways = points[rows] - self._lamp
         length = np.sqrt(np.einsum("ij,ij->i", ways, ways))
-        geom, distance, _ = self._cast(data, ways / length[:, None], self._lamp, still, shell)
+        geom, distance, _ = self._cast(data, ways / length[:, None], self._lamp, still)
         return np.asarray(rows[(geom >= 0) & (distance < length - 1e-4)])
 
     def _shade_background(
@@ -325,10 +294,10 @@ class RayCamera:
             geom, distance, normal = self._cast(data, directions, np.array(view.eye), True)
             points = directions * distance[:, None] + np.array(view.eye)
             hit = np.flatnonzero(geom >= 0)
-            lit = np.tile(_SKY, (len(geom), 1))
+            lit = np.tile(SKY, (len(geom), 1))
             unlit = lit.copy()
             light, shade, facing = self._light(geom[hit], points[hit], normal[hit], data)
-            points[hit] += _LIFT * normal[hit]
+            points[hit] += LIFT * normal[hit]
             shadowed = self._shadowed(data, points[hit], facing, True)
         light[shadowed] = shade[shadowed]
         facing[shadowed] = False

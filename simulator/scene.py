@@ -17,7 +17,6 @@ from dojobench.simulator.embodiments import Embodiment
 from dojobench.simulator.factors import FIXTURES, SURFACES, SceneFactors
 from dojobench.simulator.objects import BUILDERS, ObjectInfo, shade
 from dojobench.simulator.seeding import stream
-from dojobench.simulator.shell import SHELL, SHELL_GROUP
 from dojobench.simulator.textures import Look, LookTable
 
 AREA = ((-0.19, 0.19), (-0.15, 0.10))
@@ -117,7 +116,6 @@ def _room(build: Builder, factors: SceneFactors) -> None:
             owner="background",
             group="furniture",
             friction=friction,
-            seen_as=SHELL_GROUP if name in SHELL else 0,
         )
 
 

@@ -33,9 +33,10 @@ class View:
         """Gives the unit vectors right, up and forward as rows of a 3x3 array."""
         forward = np.subtract(self.gaze, self.eye)
         forward = forward / np.linalg.norm(forward)
-        right = np.cross(forward, [0.0, 0.0, 1.0])
+        right = np.array([forward[1], -forward[0], 0.0])
         right = right / np.linalg.norm(right)
-        return np.array([right, np.cross(right, forward), forward])
+        (a, b, c), (d, e, f) = right.tolist(), forward.tolist()
+        return np.array([right, [b * f - c * e, c * d - a * f, a * e - b * d], forward])
 
 
 def check_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -56,6 +57,18 @@ def check_size(size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
+def plane(view: View, rows: int, columns: int) -> tuple[Array, Array]:
+    """Gives where columns and rows of samples cut the plane one metre ahead of a camera.
+
+    Returns:
+        Metres to the right of its middle ``[columns]`` and above it ``[rows]``.
+    """
+    half = math.tan(math.radians(view.fov) / 2)
+    x = ((np.arange(columns) + 0.5) * 2 - columns) / rows * half
+    y = (rows - (np.arange(rows) + 0.5) * 2) / rows * half
+    return x, y
+
+
 def rays(view: View, rows: int, columns: int) -> Array:
     """Gives one unit ray per sample, row by row from the top left.
 
@@ -67,9 +80,7 @@ def rays(view: View, rows: int, columns: int) -> Array:
     Returns:
         ``[rows * columns, 3]``, world frame.
     """
-    half = math.tan(math.radians(view.fov) / 2)
-    x = ((np.arange(columns) + 0.5) * 2 - columns) / rows * half
-    y = (rows - (np.arange(rows) + 0.5) * 2) / rows * half
+    x, y = plane(view, rows, columns)
     right, up, forward = view.axes()
     out = forward + y[:, None, None] * up + x[None, :, None] * right
     out /= np.sqrt(np.einsum("ijk,ijk->ij", out, out))[:, :, None]

@@ -4,7 +4,7 @@ import difflib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import mujoco
 import numpy as np
@@ -25,6 +25,7 @@ from dojobench.simulator.views import View
 EMBODIMENTS: Mapping[str, type[Embodiment]] = {"arm": Arm, "arm2": Arm2, "hand": Hand}
 CAMERAS = ("front", "side", "top", "head")
 FRAME_RATE = 10.0
+_RAMP = np.arange(1, SUBSTEPS + 1)[:, None]
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
@@ -98,6 +99,15 @@ def make_embodiment(name: str) -> Embodiment:
     return EMBODIMENTS[name]()
 
 
+def _place(model: Any, item: ObjectInfo) -> tuple[int, int, int, int, float]:
+    """Finds an object's numbers: position, degree of freedom, body, handle's geom and travel."""
+    joint = model.joint(item.joint)
+    body = int(joint.bodyid[0])
+    knob = "knob" if item.factors.kind == "lidbox" else "part4"
+    handle = int(model.geom(f"{item.name}.{knob}").id) if item.fixture else -1
+    return int(joint.qposadr[0]), int(joint.dofadr[0]), body, handle, float(joint.range[1])
+
+
 class Dojo:
     """A table, some objects and a body that acts on them, at 10 Hz.
 
@@ -149,6 +159,7 @@ class Dojo:
         self._model = self.scene.model
         self._data = mujoco.MjData(self._model)
         self._camera = RayCamera(self.scene, supersample=self._supersample)
+        self._places = {item.name: _place(self._model, item) for item in self.scene.objects}
         self._state_size = mujoco.mj_stateSize(self._model, _STATE)
         self.control = self.embodiment.start(stream(seed, "start"))
         self.steps = self.clipped = 0
@@ -195,10 +206,11 @@ class Dojo:
                 dojo was told to refuse that.
         """
         self.control = self.embodiment.advance(self.control, self._checked(action))
-        before = self._data.ctrl.copy()
+        ctrl = self._data.ctrl
+        before = ctrl.copy()
         way = (self.embodiment.targets(self.control) - before) / SUBSTEPS
-        for k in range(1, SUBSTEPS + 1):
-            self._data.ctrl[:] = before + k * way
+        for targets in before + _RAMP * way:
+            ctrl[:] = targets
             mujoco.mj_step(self._model, self._data)
         mujoco.mj_forward(self._model, self._data)
         self.steps += 1
@@ -298,20 +310,18 @@ class Dojo:
 
     def state(self, item: ObjectInfo) -> ObjectState:
         """Gives where one object is."""
-        joint = self._model.joint(item.joint)
-        adr, dof = int(joint.qposadr[0]), int(joint.dofadr[0])
-        body = self._data.body(int(joint.bodyid[0]))
-        opening, speed = 0.0, float(np.linalg.norm(self._data.qvel[dof : dof + 3]))
-        position = body.xpos
+        adr, dof, body, knob, travel = self._places[item.name]
+        data = self._data
+        opening, speed = 0.0, float(np.linalg.norm(data.qvel[dof : dof + 3]))
+        position = data.xpos[body]
         if item.fixture:
-            opening = float(self._data.qpos[adr]) / float(joint.range[1])
-            speed = float(abs(self._data.qvel[dof]))
-            knob = "knob" if item.factors.kind == "lidbox" else "part4"
-            position = self._data.geom(f"{item.name}.{knob}").xpos
+            opening = float(data.qpos[adr]) / travel
+            speed = float(abs(data.qvel[dof]))
+            position = data.geom_xpos[knob]
         return ObjectState(
             name=item.name,
-            position=tuple(float(x) for x in position),  # type: ignore[arg-type]
-            quaternion=tuple(float(x) for x in body.xquat),  # type: ignore[arg-type]
+            position=tuple(position.tolist()),
+            quaternion=tuple(data.xquat[body].tolist()),
             speed=speed,
             opening=opening,
         )
@@ -321,11 +331,9 @@ class Dojo:
         found: dict[tuple[str, str], float] = {}
         force = np.zeros(6)
         owners, owner = self.scene.owners, self.scene.owner
-        for index in range(self._data.ncon):
-            contact = self._data.contact[index]
-            first, second = sorted(owners[owner[geom]] for geom in contact.geom)
-            if first == second:
-                continue
+        touching = owner[self._data.contact.geom]
+        for index in np.flatnonzero(touching[:, 0] != touching[:, 1]).tolist():
+            first, second = sorted(owners[one] for one in touching[index].tolist())
             mujoco.mj_contactForce(self._model, self._data, index, force)
             found[first, second] = found.get((first, second), 0.0) + float(force[0])
         ordered = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
