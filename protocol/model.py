@@ -6,9 +6,12 @@ actions from ``c - 1`` on and answers the frames from ``c`` on, as many as it go
 Context frames are never returned.
 """
 
-from typing import Protocol, runtime_checkable
+from __future__ import annotations
 
-from dojobench.protocol.spec import Actions, Frames, ModelSpec
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from dojobench.protocol.spec import Actions, Frames, ModelSpec
 
 
 @runtime_checkable

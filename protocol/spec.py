@@ -6,18 +6,32 @@ A field that is ``None`` means "any": a model that works at every resolution lea
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-Frames: TypeAlias = torch.Tensor
-"""``torch.uint8`` RGB, shape ``[batch, time, 3, height, width]``, on any device."""
+    Frames: TypeAlias = torch.Tensor
+    """``torch.uint8`` RGB, shape ``[batch, time, 3, height, width]``, on any device."""
 
-Actions: TypeAlias = torch.Tensor
-"""``torch.float32``, shape ``[batch, time, action_dim]``, in the dataset's physical units."""
+    Actions: TypeAlias = torch.Tensor
+    """``torch.float32``, shape ``[batch, time, action_dim]``, in the dataset's physical units."""
 
-Views: TypeAlias = Mapping[str, Frames]
-"""Camera views beside the main one, by camera name, each of the main view's batch and time."""
+    Views: TypeAlias = Mapping[str, Frames]
+    """Camera views beside the main one, by camera name, each of the main view's batch and time."""
+else:
+
+    def __getattr__(name: str) -> object:
+        # Whoever only simulates or reads a specification does not wait for torch.
+        if name not in ("Frames", "Actions", "Views"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        import torch
+
+        globals().update(
+            Frames=torch.Tensor, Actions=torch.Tensor, Views=Mapping[str, torch.Tensor]
+        )
+        return globals()[name]
+
 
 ActionKind: TypeAlias = Literal["absolute", "relative", "velocity", "mixed", "none"]
 
