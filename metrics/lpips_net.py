@@ -73,7 +73,7 @@ class LpipsNet:
         self.name = f"lpips_{net}"
         self.path = folder / BACKBONE_FILES[net]
         self.device = torch.device(device)
-        self.status = f"not computed: no weights for {net} at {self.path}"
+        self.status = f"not computed: no weights for {net} at {_shown(self.path)}"
         self.weights_sha256: dict[str, str] | None = None
         self.published = False
         self._model: torch.nn.Module | None = None
@@ -177,3 +177,11 @@ def _renamed(backbone: dict[str, torch.Tensor], model: torch.nn.Module) -> dict[
             raise ValueError(f"the backbone's weights lack '{original}'; replace the file.")
         renamed[name] = backbone[original].to(torch.float32)
     return renamed
+
+
+def _shown(path: Path) -> str:
+    """Writes a path under the home folder with ``~``: the sentence stands in tables."""
+    try:
+        return f"~/{path.relative_to(Path.home())}"
+    except (ValueError, RuntimeError):
+        return str(path)
