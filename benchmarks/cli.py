@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dojobench.protocol.command_line import parse
+
 RUNS = Path("runs")
 
 Convention = Literal["aligned", "dreamdojo", "pooled", "irasim_gray", "dino_wm"]
@@ -21,7 +23,7 @@ class _Scoring:
     out: Path | None = None
     """Run folder; an unfinished run in it is resumed. Default: runs/NAME-SUITE."""
     data: Path | None = None
-    """Folder that holds the suite's videos."""
+    """Folder that holds the suite's videos. Default: DOJOBENCH_DATA."""
     splits: tuple[str, ...] | None = None
     """Splits to score. Default: all but the training split."""
     limit: int | None = None
@@ -50,7 +52,7 @@ class _Scoring:
 class RunCommand(_Scoring):
     """Scores a world model on a suite."""
 
-    model: tyro.conf.Positional[str]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """Registered name, module:factory, checkpoint folder or address (ws://…, http://…)."""
     options: Annotated[
         tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE …]")
@@ -68,7 +70,7 @@ class RunCommand(_Scoring):
         None
     )
     """Benchmarks to run. Default: all that the suite supports."""
-    no_checks: Annotated[bool, tyro.conf.arg(name="no-checks")] = False
+    no_checks: bool = False
     """Do not check whether the model uses its actions."""
 
 
@@ -106,7 +108,7 @@ class ReportCommand:
 
 def run(argv: list[str]) -> int:
     """Runs ``dojobench run``."""
-    command = tyro.cli(RunCommand, args=argv, prog="dojobench run")
+    command = parse(RunCommand, argv, "dojobench run")
     from dojobench.benchmarks.benchmark_runs import run_benchmarks
     from dojobench.benchmarks.runner import RunConfig
     from dojobench.protocol.options import parse_pairs
@@ -141,7 +143,7 @@ def run(argv: list[str]) -> int:
 
 def score(argv: list[str]) -> int:
     """Runs ``dojobench score``."""
-    command = tyro.cli(ScoreCommand, args=argv, prog="dojobench score")
+    command = parse(ScoreCommand, argv, "dojobench score")
     from dojobench.benchmarks.predictions_run import PredictionsConfig, score_predictions
 
     name = command.name or command.predictions.resolve().stem
@@ -174,7 +176,7 @@ def score(argv: list[str]) -> int:
 
 def report(argv: list[str]) -> int:
     """Runs ``dojobench report``."""
-    command = tyro.cli(ReportCommand, args=argv, prog="dojobench report")
+    command = parse(ReportCommand, argv, "dojobench report")
     from dojobench.benchmarks.report import write_report
     from dojobench.protocol import BadInputError
 

@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import tyro
+from dojobench.protocol.command_line import parse
 
 DOJO_MODELS = ("hold", "mean-future", "nearest-neighbour", "under-react", "lag-2", "oracle")
 REAL_MODELS = ("hold", "mean-future", "nearest-neighbour", "lag-2", "oracle")
@@ -38,7 +38,7 @@ def demo(argv: list[str]) -> int:
     Returns:
         The exit code.
     """
-    command = tyro.cli(DemoCommand, args=argv, prog="dojobench demo")
+    command = parse(DemoCommand, argv, "dojobench demo")
     reports = [_score(command.suite, DOJO_MODELS, command.out / "dojo", None, command.limit)]
     data = Path(os.environ.get("DOJOBENCH_DATA", ""))
     if os.environ.get("DOJOBENCH_DATA") and (data / "gr1_sim").is_dir():

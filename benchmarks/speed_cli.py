@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from dojobench.protocol.command_line import parse
+
 if TYPE_CHECKING:
     from dojobench.benchmarks.speed import SpeedReport
 
@@ -15,9 +17,11 @@ if TYPE_CHECKING:
 class SpeedCommand:
     """Times a world model as somebody who steers a robot through it would feel it."""
 
-    model: tyro.conf.Positional[str]
+    model: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """Registered name, module:factory, checkpoint folder or address (ws://…, http://…)."""
-    options: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="K=V")] = ()
+    options: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE …]")
+    ] = ()
     """Options of the model's factory."""
     out: Path | None = None
     """Folder of the result. Default: runs/NAME-speed."""
@@ -50,7 +54,7 @@ def speed(argv: list[str]) -> int:
     Returns:
         The exit code.
     """
-    command = tyro.cli(SpeedCommand, args=argv, prog="dojobench speed")
+    command = parse(SpeedCommand, argv, "dojobench speed")
     from dojobench.benchmarks.speed import SPEED_FILE, SpeedConfig, measure_speed
     from dojobench.protocol.options import parse_pairs
 

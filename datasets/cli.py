@@ -5,10 +5,11 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import tyro
 
+from dojobench.protocol.command_line import parse
 from dojobench.protocol.errors import BadInputError
 
 ActionRuleName = Literal["first", "last", "concat"]
@@ -87,7 +88,7 @@ class ListCommand:
 class ShowCommand:
     """Shows what is in a dataset or in a suite."""
 
-    what: tyro.conf.Positional[str]
+    what: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="FOLDER_OR_SUITE")]
     """Folder of a dataset, manifest file, or name of a suite."""
     format: str | None = None
     """Format of the dataset; recognised from its files if left out."""
@@ -127,7 +128,7 @@ class StatsCommand:
 
 def freeze(argv: list[str]) -> int:
     """Runs ``dojobench data freeze``."""
-    command = tyro.cli(FreezeCommand, args=argv, prog="dojobench data freeze")
+    command = parse(FreezeCommand, argv, "dojobench data freeze")
     from dojobench.datasets.describe import counts_by_split
     from dojobench.datasets.embodiments import EMBODIMENTS
     from dojobench.datasets.formats import open_source
@@ -167,7 +168,7 @@ def freeze(argv: list[str]) -> int:
 
 def list_suites(argv: list[str]) -> int:
     """Runs ``dojobench data list``."""
-    command = tyro.cli(ListCommand, args=argv, prog="dojobench data list")
+    command = parse(ListCommand, argv, "dojobench data list")
     from dojobench.datasets.describe import describe_named
 
     described = describe_named(command.data)
@@ -184,7 +185,7 @@ def list_suites(argv: list[str]) -> int:
 
 def show(argv: list[str]) -> int:
     """Runs ``dojobench data show``."""
-    command = tyro.cli(ShowCommand, args=argv, prog="dojobench data show")
+    command = parse(ShowCommand, argv, "dojobench data show")
     from dojobench.datasets.describe import print_dataset, print_suite
 
     if Path(command.what).is_dir():
@@ -196,7 +197,7 @@ def show(argv: list[str]) -> int:
 
 def check(argv: list[str]) -> int:
     """Runs ``dojobench data check``; 1 if an error was found."""
-    command = tyro.cli(CheckCommand, args=argv, prog="dojobench data check")
+    command = parse(CheckCommand, argv, "dojobench data check")
     from dojobench.datasets.formats import open_source
 
     if not command.folders:
@@ -221,7 +222,7 @@ def check(argv: list[str]) -> int:
 
 def stats(argv: list[str]) -> int:
     """Runs ``dojobench data stats``."""
-    command = tyro.cli(StatsCommand, args=argv, prog="dojobench data stats")
+    command = parse(StatsCommand, argv, "dojobench data stats")
     from dojobench.datasets.describe import print_statistics
     from dojobench.datasets.formats import open_source
     from dojobench.datasets.plans import episodes_of

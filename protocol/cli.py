@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from dojobench.protocol.command_line import parse
 from dojobench.protocol.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ class ServeConfig:
     """Registered name, package.module:factory, or checkpoint folder."""
 
     options: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE ...]")
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE …]")
     ] = ()
-    """KEY=VALUE options of the model."""
+    """Options of the model's factory."""
 
     host: str = "127.0.0.1"
     """Interface to listen on; 0.0.0.0 for all."""
@@ -84,9 +85,9 @@ class ConformConfig:
     """Registered name, package.module:factory, checkpoint folder or address."""
 
     options: Annotated[
-        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE ...]")
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE …]")
     ] = ()
-    """KEY=VALUE options of the model."""
+    """Options of the model's factory."""
 
     out: Path | None = None
     """JSON file for the findings."""
@@ -110,7 +111,7 @@ def serve(argv: list[str]) -> int:
     Raises:
         BadInputError: If the model or the port cannot be had.
     """
-    config = tyro.cli(ServeConfig, args=argv, prog="dojobench serve")
+    config = parse(ServeConfig, argv, "dojobench serve")
     if not 0 <= config.port <= 65535:
         raise BadInputError(f"--port {config.port} is no port; give 0 to 65535")
     for name in ("max_sessions", "idle_seconds", "max_message_mib", "max_concurrency"):
@@ -200,7 +201,7 @@ def conform(argv: list[str]) -> int:
     Raises:
         BadInputError: If the model cannot be had or the file not be written.
     """
-    config = tyro.cli(ConformConfig, args=argv, prog="dojobench conform")
+    config = parse(ConformConfig, argv, "dojobench conform")
     if min(*config.resolution, config.chunk) < 1 or config.action_dim < 0:
         raise BadInputError("--resolution, --chunk and --action-dim must be above 0")
     if config.out is not None and not config.out.parent.is_dir():

@@ -22,6 +22,16 @@ def test_help_imports_no_torch() -> None:
     assert done.stdout.strip().endswith("False")
 
 
+@pytest.mark.parametrize("name", list(cli.COMMANDS))
+def test_help_of_a_command_imports_no_torch(name: str) -> None:
+    code = (
+        "import sys\nfrom dojobench.cli import main\n"
+        f"try: main([{name!r}, '--help'])\nexcept SystemExit: pass\nprint('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("False")
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("dojobench ")
