@@ -1,6 +1,6 @@
 """Latent actions: what changed between two frames, in 32 numbers, learned without any label.
 
-The model is DreamDojo's (arXiv 2602.06949, section 3.1), itself AdaWorld's (arXiv 2503.18938): an
+The model is DreamDojo's (arXiv 2602.06949), itself AdaWorld's (arXiv 2503.18938): an
 encoder sees two frames and gives a normal distribution; a decoder makes the second frame from
 the first and a sample. Since 32 numbers cannot hold a picture, they come to hold the motion.
 

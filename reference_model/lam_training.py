@@ -29,7 +29,7 @@ def lam_loss(
     """Measures how well second frames come back from first frames and sampled latent actions.
 
     ``total = MSE + beta KL``, the error a mean over pixels, the divergence a sum over the
-    latent's numbers and a mean over pairs (arXiv 2602.06949, equation 1).
+    latent's numbers and a mean over pairs (arXiv 2602.06949).
 
     Args:
         model: What is trained.

@@ -55,7 +55,7 @@ class ResidualBlock(nn.Module):
 def _down(channels: int, out: int) -> nn.Sequential:
     """Halves the resolution; starts by averaging groups of values, as WAN 2.2's shortcut does.
 
-    Starting there instead of at random saves a third of a short training
+    Starting there instead of at random is worth 0.7 to 0.9 dB after 150 steps
     (`docs/measurements.md`).
     """
     mix = nn.Conv2d(4 * channels, out, 1)

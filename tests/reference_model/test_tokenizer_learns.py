@@ -63,6 +63,7 @@ def _scores(shown: torch.Tensor, truth: torch.Tensor) -> tuple[float, float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_nano_beats_a_thumbnail_of_as_many_numbers():
     """A latent is 256 numbers a frame; a thumbnail of 10x10 is 300 and costs no training."""
     torch.manual_seed(0)
