@@ -150,7 +150,8 @@ class Roamer:
     ) -> tuple[Whole, Whole, Array]:
         """Finds what is in front of the room: solid, sample and depth, solid by solid."""
         depth = self._solids.meet(now.poses, now.eye, ways, pairs)
-        hit = np.flatnonzero(depth * near.take(pairs.ray) < 1)
+        with np.errstate(invalid="ignore"):  # what misses a solid and shows the sky
+            hit = np.flatnonzero(depth * near.take(pairs.ray) < 1)
         ray, depth = pairs.ray.take(hit), depth.take(hit)
         first = np.full(len(near), np.inf)
         np.minimum.at(first, ray, depth)

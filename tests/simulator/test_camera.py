@@ -89,7 +89,7 @@ def test_a_moving_view_gives_the_same_picture_but_for_rounding() -> None:
         )
         still = camera.render(dojo._data, view, (64, 64), depth=True, segmentation=True)
         difference = np.abs(moving.rgb.astype(int) - still.rgb)
-        assert (difference > 1).mean() < 0.001
+        assert (difference > 0).mean() < 0.0005
         assert np.abs(moving.depth - still.depth).max() < 1e-4
         assert (moving.segmentation != still.segmentation).mean() < 0.001
 
@@ -119,10 +119,11 @@ def test_the_marker_keeps_its_colour_and_can_be_found() -> None:
 def test_every_resolution_shows_the_same_scene() -> None:
     dojo = Dojo("arm").reset(7)
     small = dojo.observe("front", (64, 64)).rgb.astype(float)
-    large = dojo.observe("front", (256, 256)).rgb.astype(float)
-    shrunk = large.reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
+    large = dojo.observe("front", (192, 192)).rgb.astype(float)
+    shrunk = large.reshape(64, 3, 64, 3, 3).mean(axis=(1, 3))
     assert np.abs(shrunk - small).mean() < 3.0
-    wide = dojo.observe("front", (480, 640)).rgb
+    # One sample a pixel is enough where 64 pixels are averaged.
+    wide = Dojo("arm", supersample=1).reset(7).observe("front", (480, 640)).rgb
     assert wide.shape == (480, 640, 3)
     middle = wide[:, 80:560].astype(float).reshape(60, 8, 60, 8, 3).mean(axis=(1, 3))
     again = dojo.observe("front", (120, 120)).rgb.astype(float)
@@ -140,7 +141,7 @@ def test_a_shadow_falls_where_the_lamp_casts_it() -> None:
     checked = 0
     for seed in range(12):
         held = {"object.kind": "ball", "table.texture": "plain", "light.elevation": 52}
-        dojo = Dojo("arm").reset(seed, held)
+        dojo = Dojo("arm", supersample=1).reset(seed, held)
         picture = dojo.observe("top", (128, 128), segmentation=True)
         view, lamp = dojo.view("top"), np.array(dojo.scene.light.position)
         bright = picture.rgb.astype(float).mean(axis=-1)
@@ -158,15 +159,16 @@ def test_a_shadow_falls_where_the_lamp_casts_it() -> None:
     assert checked >= 8
 
 
-def test_no_opengl_library_is_loaded() -> None:
+def test_neither_opengl_nor_torch_is_loaded() -> None:
     if not Path("/proc/self/maps").exists():
         pytest.skip("only Linux lists the libraries that a process has loaded")
     code = (
-        "from pathlib import Path\n"
+        "import sys\nfrom pathlib import Path\n"
         "from dojobench.simulator.world import Dojo\n"
         "dojo = Dojo('arm').reset(1); dojo.observe(); dojo.step([0, 0, 0, 0, 1])\n"
         "maps = Path('/proc/self/maps').read_text()\n"
         "found = [n for n in ('libGL.', 'libEGL', 'libOSMesa', 'libX11') if n in maps]\n"
+        "found += ['torch'] if 'torch' in sys.modules else []\n"
         "raise SystemExit(f'loaded {found}' if found else 0)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
