@@ -181,12 +181,13 @@ def data_address(content: bytes, kind: str) -> str:
 
 
 _MUXER = {"movflags": "+faststart", "fflags": "+bitexact"}
+# Without mbtree=0 the encoder gives small videos other bytes now and then.
 _ENCODER = {
     "crf": "25",
     "preset": "veryfast",
     "threads": "1",
     "bf": "0",
-    "x264-params": "sliced-threads=0",
+    "x264-params": "sliced-threads=0:mbtree=0",
 }
 
 
