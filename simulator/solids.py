@@ -25,6 +25,7 @@ _KINDS = (
     (_G.mjGEOM_CAPSULE, _G.mjGEOM_SPHERE),
 )
 _AXIS = 6
+"""Row of the table from which solids that are round about an axis need it."""
 _TINY = 1e-300
 """Added to what may be 0 before it divides; anything else it leaves as it is."""
 
@@ -177,7 +178,20 @@ def _meet_ellipsoids(values: Array, ways: Array, out: Array) -> None:
 
 
 class _Rod(NamedTuple):
-    """How rays meet the cylinder without ends about a solid's axis."""
+    """How rays meet the cylinder without ends about a solid's axis.
+
+    Attributes:
+        far: Multiple of the way at which it is met.
+        met: Whether it is met.
+        beyond: Whether that is beyond an end of the solid.
+        end: Which end is nearer to it, along the axis, metres.
+        along: The way's part along the axis.
+        start: Dot product of the way with where it begins from the solid's middle.
+        square: Squared length of the way.
+        slope: Squared length of its part across the axis.
+        middle: Like ``start``, across the axis.
+        root: Root of the discriminant.
+    """
 
     far: Array
     met: Bools
@@ -192,6 +206,7 @@ class _Rod(NamedTuple):
 
 
 def _meet_rod(values: Array, ways: Array) -> _Rod:
+    """Meets such cylinders; ``values`` are the table's rows from ``_AXIS`` on."""
     z, b0, dd = _dot(values[:3], ways), _dot(values[9:12], ways), _dot(ways, ways)
     start, half, rest = values[5], values[7], values[13]
     a = np.maximum(dd - z * z, 1e-12)
