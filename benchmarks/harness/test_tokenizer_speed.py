@@ -36,7 +36,7 @@ def tokenizer() -> CausalTokenizer:
 
 def _streamed(tokenizer: VideoTokenizer, latents: torch.Tensor) -> torch.Tensor:
     decoder = tokenizer.stream_decoder()
-    return torch.cat([decoder.push(one) for one in latents.split(1, dim=1)], dim=1)
+    return torch.cat([decoder.push(one) for one in torch.split(latents, 1, dim=1)], dim=1)
 
 
 @torch.no_grad()
