@@ -137,7 +137,7 @@ class _Sheet:
         marks = ticks(*domain, 6 if wide else 4)
         longest = min(max(len(row.label) for row in rows), NAME_SIGNS)
         left = 12 + 7.4 * longest if wide else 16.0
-        right = width - 14 - 6.6 * max(len(row.text) for row in rows) if wide else width - 16
+        right = width - 24 - 6.6 * max(len(row.text) for row in rows) if wide else width - 16
         return cls(
             x=Scale(low=marks[0], high=marks[-1], start=left, end=right),
             marks=marks,

@@ -72,7 +72,6 @@ def curves(
     x_label: str,
     first: float = 1,
     step: float | None = None,
-    reference: tuple[float, str] | None = None,
     width: float = 820,
     height: float = 320,
     domain: tuple[float, float] | None = None,
@@ -87,7 +86,6 @@ def curves(
         first: Number of the first point along the bottom.
         step: What lies between two points along the bottom, such as seconds; frames, counted
             one by one, where ``None``.
-        reference: A height to draw a line at, and its name.
         width: In pixels.
         height: In pixels.
         domain: Range that the vertical axis must cover; what lies outside is cut at its edge.
@@ -113,9 +111,6 @@ def curves(
         body.append(text_at((left + right) / 2, height - 6, x_label, "t mid"))
     else:
         body += x_axis(ticks(first, last, wanted), x, bottom, x_label)
-    if reference is not None:
-        body.append(line(left, y(reference[0]), right, y(reference[0]), "zero"))
-        body.append(text_at(left + 6, y(reference[0]) - 6, reference[1], "t halo small"))
     body += [_band(s, [x(first + pace * k) for k in range(len(s.mean))], y) for s in series]
     body += [part for s in series for part in _curve(s, first, pace, x, y)]
     ends = [(s.label, s.style, y(next(iter(finite(reversed(s.mean))), y.low))) for s in series]

@@ -5,15 +5,15 @@ whether a model's answers differ as the true futures do; the grids show it.
 """
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dojobench.benchmarks import plot_rows, plot_scatter
-from dojobench.benchmarks.metric_names import BENCHMARK_METRICS, COUNTERFACTUAL
-from dojobench.benchmarks.progress import Meter
-from dojobench.benchmarks.records import VIDEOS_FOLDER, MetricSummary, Record
+from dojobench.benchmarks.metric_names import BENCHMARK_METRICS
+from dojobench.benchmarks.records import MetricSummary
+from dojobench.benchmarks.report_branch_videos import grids
 from dojobench.benchmarks.report_charts import NARROW, WIDE, Chart
-from dojobench.benchmarks.report_clips import Composite, compose
 from dojobench.benchmarks.report_data import (
     Comparison,
     Entry,
@@ -22,23 +22,14 @@ from dojobench.benchmarks.report_data import (
     percent,
     percents,
 )
-from dojobench.benchmarks.report_players import (
-    BRANCH_BYTES,
-    Figure,
-    Pane,
-    Player,
-    Reel,
-    filmed,
-    left_out,
-    make_player,
-    video_files,
-)
+from dojobench.benchmarks.report_players import Reel
 from dojobench.benchmarks.report_tables import Table, csv_address, runs_table
 
-MOST_GROUPS = 3
-"""Branch groups shown of each run."""
-LEAST_SCALE, MOST_SCALE = 0.0, 2.0
-"""Effect gains outside are put at the chart's edge; the table has them."""
+MOST_SCALE = 2.0
+"""Effect gains beyond are put at the chart's edge; the table has them."""
+
+LEAST_SKILL = -3.0
+"""The same for skills on the lower side."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,7 +118,7 @@ def _effects(comparison: Comparison) -> Chart | None:
         for e, cosine, gain in pairs
     ]
     gains = [v for p in points for v in p.y if math.isfinite(v)]
-    lowest = min([0.0, *(v for p in points for v in p.x if math.isfinite(v))])
+    lowest = min(0.0, *(round(v, 1) for p in points for v in p.x if math.isfinite(v)))
     wide, narrow = (
         plot_scatter.scatter(
             points,
@@ -138,7 +129,7 @@ def _effects(comparison: Comparison) -> Chart | None:
             ideal_name="right",
             x_range=(max(lowest, -1.0), 1.0),
             y_range=(
-                max(min([LEAST_SCALE, *gains]), -0.5),
+                max(min(0.0, *(round(g, 1) for g in gains)), -MOST_SCALE / 4),
                 min(max([1.2, *gains]), MOST_SCALE),
             ),
             width=width,
@@ -219,21 +210,25 @@ def _retrieval(comparison: Comparison) -> Chart | None:
 
 def _gap(comparison: Comparison) -> Chart | None:
     found = [
-        (e, e.summary.metrics["cf_skill"], e.summary.checks["factual_skill"])
+        (e, e.summary.metrics["cf_skill"], e.summary.metrics["cf_gap"], factual_skill(e))
         for e in comparison.entries
-        if "cf_skill" in e.summary.metrics and "factual_skill" in e.summary.checks
+        if {"cf_skill", "cf_gap"} <= e.summary.metrics.keys()
     ]
     if not found:
         return None
     rows = [
         plot_rows.Row(
-            label=e.label, style=e.style, value=other.mean, low=_ends(other)[1],
-            high=_ends(other)[2], other=own.mean,
-            text=f"gap {figure('cf_gap', own.mean - other.mean)}",
+            label=e.label,
+            style=e.style,
+            value=other.mean,
+            low=_ends(other)[1],
+            high=_ends(other)[2],
+            other=own,
+            text=f"gap {figure('cf_gap', gap.mean)}",
         )
-        for e, other, own in found
-    ]  # fmt: skip
-    domain = comparison.scale({r.label: (r.value, r.other or r.value) for r in rows})
+        for e, other, gap, own in found
+    ]
+    domain = comparison.scale({e.label: (other.mean, own) for e, other, _, own in found})
     low, high = domain or (0.0, 1.0)
     wide, narrow = (
         plot_rows.forest(
@@ -242,7 +237,7 @@ def _gap(comparison: Comparison) -> Chart | None:
             zero="static frame",
             unit="skill: ring usual actions, dot unusual ones",
             better="right",
-            domain=(max(low, -3.0), min(max(high, 1.0), 1.0)),
+            domain=(max(low, LEAST_SKILL), max(high, 1.0)),
             width=width,
         )
         for width in (WIDE, NARROW)
@@ -251,142 +246,23 @@ def _gap(comparison: Comparison) -> Chart | None:
         title="Usual and unusual actions",
         wide=wide,
         narrow=narrow,
-        head=("Run", "Factual skill", "Counterfactual skill", "Gap"),
+        head=("Run", "Skill on usual actions", "Skill on unusual actions", "Gap"),
         rows=tuple(
-            (
-                e.label,
-                measured("cf_skill", own),
-                measured("cf_skill", other),
-                measured("cf_gap", gap)
-                if (gap := e.summary.metrics.get("cf_gap"))
-                else figure("cf_gap", own.mean - other.mean),
-            )
-            for e, other, own in found
+            (e.label, figure("cf_skill", own), measured("cf_skill", other), measured("cf_gap", gap))
+            for e, other, gap, own in found
         ),
         note=(
-            "The ring is the branch whose actions are like the training data's, the dot the "
-            "others, with their interval. A ring far to the right of its dot has learnt habits."
+            "Usual are the branches whose behaviour the training data has, unusual the others, "
+            "drawn with their interval. A model whose ring lies far to the right of its dot has "
+            "learnt habits in place of consequences."
         ),
     )
 
 
-def grids(comparison: Comparison, clips: Sequence[str] = ()) -> tuple[Reel, ...]:
-    """Composes the branch grids of every run that kept them, the same groups for each."""
-    kept = [(e, filmed(e)) for e in comparison.entries if (e.run.path / VIDEOS_FOLDER).is_dir()]
-    kept = [(e, there) for e, there in kept if there]
-    reels, spent = [], 0
-    with Meter("encoding branches", MOST_GROUPS * len(kept)) as meter:
-        for entry, there in kept:
-            players, missing = list[Player](), ""
-            for group in list(dict.fromkeys(c.clip for c in entry.summary.clip_values)):
-                if group not in there or len(players) == MOST_GROUPS:
-                    continue
-                record = there[group]
-                composite = _grid(comparison, entry, record)
-                meter.advance(composite.frames)
-                if spent + composite.embedded_bytes > BRANCH_BYTES:
-                    missing = left_out()
-                    break
-                spent += composite.embedded_bytes
-                players.append(_player(comparison, entry, record, composite, clips))
-            reels.append(
-                Reel(label=entry.label, style=entry.style, players=tuple(players), missing=missing)
-            )
-    return tuple(reels)
-
-
-def columns_of(record: Record) -> int:
-    """How many branches stand in a row of the video."""
-    return min(max(round(float(record.checks.get("branches", 1))), 1), 4)
-
-
-def _grid(comparison: Comparison, entry: Entry, record: Record) -> Composite:
-    truth, prediction = video_files(entry.run.path / VIDEOS_FOLDER, record)
-    context = comparison.meta.suite.context_frames
-    return compose(
-        truth, prediction, context=context, layout="stack", columns=columns_of(record)
-    )  # fmt: skip
-
-
-def _player(
-    comparison: Comparison,
-    entry: Entry,
-    record: Record,
-    composite: Composite,
-    clips: Sequence[str],
-) -> Player:
-    columns = columns_of(record)
-    metric = "branch_retrieval"
-    parts = [
-        f"picks {percent(record.values[metric])} right" if metric in record.values else "",
-        f"effect gain {figure('effect_gain', record.values['effect_gain'])}"
-        if "effect_gain" in record.values
-        else "",
-    ]
-    return make_player(
-        composite,
-        title=f"{columns} futures of one state",
-        clip=record.clip,
-        facts="upper row truth, lower row prediction",
-        about=(
-            f"{columns} branches of {record.clip} by {entry.label}: truth above, prediction below"
-        ),
-        score=", ".join(p for p in parts if p),
-        context=comparison.meta.suite.context_frames,
-        figures=_columns(record, composite, _names(record, clips, columns), columns),
-        layout="branches",
-        metric="cf_psnr",
-        values=record.curves.get("cf_psnr", ()),
-        columns=columns,
-    )
-
-
-def _names(record: Record, clips: Sequence[str], columns: int) -> list[str]:
-    """Names the branches: as the record says, or by what their clips' ids add to the group's."""
-    if names := _listed(record, "branch_names"):
-        return names
-    group = f"{record.clip}-"
-    found = [clip.removeprefix(group) for clip in clips if clip.startswith(group)]
-    return found if len(found) == columns else []
-
-
-def _columns(
-    record: Record, composite: Composite, names: Sequence[str], columns: int
-) -> tuple[Figure, ...]:
-    nearest = _listed(record, "nearest")
-    factual = record.checks.get("factual_branch")
-    width = composite.width // columns
-    figures = []
-    for k in range(columns):
-        name = names[k] if k < len(names) else f"Branch {k + 1}"
-        if isinstance(factual, float) and not isinstance(factual, bool) and k == round(factual):
-            name += " (usual)"
-        figures.append(
-            Figure(
-                title=name,
-                panes=(
-                    Pane(title=f"{name}: truth", x=k * width, y=0),
-                    Pane(title=f"{name}: prediction", x=k * width, y=composite.height),
-                ),
-                note=_found(nearest, names, k),
-            )
-        )
-    return tuple(figures)
-
-
-def _found(nearest: Sequence[str], names: Sequence[str], branch: int) -> str:
-    """Says which true future a branch's prediction is nearest to, where the record has it."""
-    if branch >= len(nearest) or not nearest[branch].strip().isdigit():
-        return ""
-    there = int(nearest[branch])
-    if there == branch:
-        return "✓ nearest to its own"
-    return f"✕ nearest to {names[there] if there < len(names) else f'branch {there + 1}'}"
-
-
-def _listed(record: Record, check: str) -> list[str]:
-    text = record.checks.get(check)
-    return text.split("|") if isinstance(text, str) and text else []
+def factual_skill(entry: Entry) -> float:
+    """Gives the skill on branches like the training data, over the groups that have such."""
+    skill, gap = entry.values("cf_skill"), entry.values("cf_gap")
+    return statistics.fmean(skill[k] + gap[k] for k in gap if k in skill)
 
 
 def _how_to_film(comparison: Comparison) -> str:
@@ -394,6 +270,3 @@ def _how_to_film(comparison: Comparison) -> str:
         "These runs kept no videos of their branches; run them again with --videos selected to "
         f"see the futures of {comparison.meta.suite.name} side by side here."
     )
-
-
-__all__ = ["COUNTERFACTUAL", "Branches", "branches", "chance", "futures"]

@@ -29,6 +29,8 @@ WHOLE = 0.9
 """Share of the time watched from which a model is said to last."""
 FEW_LATE = 0.01
 """Share of missed deadlines up to which a model keeps up."""
+ROUNDING = 0.01
+"""Mean change in grey levels below which a batch changes the answer by rounding alone."""
 _WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight"}
 
 
@@ -103,15 +105,25 @@ def _branch_claim(comparison: Comparison, entry: Entry) -> Sentence | None:
         if m in metrics
     ]
     evidence.append(f"over {count(entry.summary.clips, 'group')} of branches")
-    kind, claim = _branch_verdict(found, guess.mean, metrics.get("effect_gain"))
+    kind, claim = branch_verdict(found, guess.mean, metrics.get("effect_gain"))
     return Sentence(
         kind=kind, label=entry.label, claim=f"{claim}: {picked}", evidence=", ".join(evidence)
     )
 
 
-def _branch_verdict(
+def branch_verdict(
     found: MetricSummary, guess: float, gain: MetricSummary | None
 ) -> tuple[Kind, str]:
+    """Judges how well a model's futures follow their actions.
+
+    Args:
+        found: Share of branches whose own true future is the nearest.
+        guess: The same of a guess.
+        gain: How large the effects of the actions are, of the true ones.
+
+    Returns:
+        The kind of the sentence, and its first clause.
+    """
     if found.low is None or found.low <= guess:
         sure = found.low is not None and found.high is not None
         if sure and found.mean <= guess + 1e-9:
@@ -133,7 +145,7 @@ def _stability_claim(comparison: Comparison, entry: Entry) -> Sentence | None:
         return None
     records = [r for r in entry.run.records if metric in r.values]
     seconds = max(r.frames for r in records) / comparison.meta.suite.frame_rate
-    told = f"stays sane for {measured(metric, found)} of the {seconds:.0f} s watched"
+    told = f"stays sane for {measured(metric, found)} of the {seconds:.3g} s watched"
     broke = sum(bool(r.checks.get("broken")) for r in records)
     evidence = [f"{broke} of {count(len(records), 'rollout')} broke"]
     kind: Kind = "good" if found.mean >= WHOLE * seconds else "open"
@@ -188,7 +200,9 @@ def lag_claim(comparison: Comparison, entry: Entry) -> Sentence | None:
         )  # fmt: skip
     steps = round(found.mean)
     seconds = abs(found.mean) / comparison.meta.suite.frame_rate
-    evidence = f"delay {measured(metric, found)} over {count(found.n, 'clip')}"
+    total = entry.summary.clips
+    clips = count(found.n, "clip") if found.n == total else f"{found.n} of {count(total, 'clip')}"
+    evidence = f"delay {measured(metric, found)}, told in {clips}"
     if steps == 0 and abs(found.mean) < 0.5:
         return Sentence(
             kind="good", label=entry.label, claim="reacts on time", evidence=evidence
@@ -221,15 +235,16 @@ def action_claim(entry: Entry) -> Sentence | None:
             kind="bad", label=entry.label, evidence=evidence,
             claim="ignores its actions: with other ones it answers exactly the same frames",
         )  # fmt: skip
-    if all(d.low is not None and d.low > 0 for _, d in drops):
+    costly = sum(d.low is not None and d.low > 0 for _, d in drops)
+    if costly == len(drops):
         return Sentence(
             kind="good", label=entry.label, evidence=evidence,
             claim="uses its actions: every kind of wrong ones makes it worse",
         )  # fmt: skip
-    return Sentence(
-        kind="open", label=entry.label, evidence=evidence,
-        claim="has not shown with every kind of wrong actions that it needs the right ones",
-    )  # fmt: skip
+    claim = "has not shown that it needs the right actions"
+    if costly:
+        claim = "needs the right actions, but does not lose with every kind of wrong ones"
+    return Sentence(kind="open", label=entry.label, evidence=evidence, claim=claim)
 
 
 def side_claims(entry: Entry) -> Iterator[Sentence]:
@@ -237,27 +252,29 @@ def side_claims(entry: Entry) -> Iterator[Sentence]:
     metrics = entry.summary.metrics
     batch, again, seed = (metrics.get(f"{n}_change") for n in ("batch", "repeat", "seed"))
     if batch is not None:
-        yield Sentence(
-            kind="bad" if batch.mean else "good",
-            label=entry.label,
-            claim="answers differently beside another rollout in the batch"
-            if batch.mean
-            else "answers the same whatever else is in the batch",
-            evidence=f"mean change {_levels(batch)}",
-        )
+        kind, claim = _batch_verdict(batch)
+        yield Sentence(kind=kind, label=entry.label, claim=claim, evidence=_levels(batch))
     if again is not None and again.mean:
         yield Sentence(
             kind="bad", label=entry.label,
             claim="answers differently when the same seed is run again",
-            evidence=f"mean change {_levels(again)}",
+            evidence=_levels(again),
         )  # fmt: skip
     if seed is not None:
         draws = "draws anew with every seed" if seed.mean else "answers the same with every seed"
         yield Sentence(
             kind="info", label=entry.label, claim=draws,
-            evidence=f"mean change {_levels(seed)}",
+            evidence=_levels(seed),
         )  # fmt: skip
     yield from _joint_claims(entry)
+
+
+def _batch_verdict(found: MetricSummary) -> tuple[Kind, str]:
+    if not found.mean:
+        return "good", "answers the same whatever else is in the batch"
+    if found.mean < ROUNDING:
+        return "info", "answers the same beside another rollout in the batch, but for rounding"
+    return "bad", "answers differently beside another rollout in the batch"
 
 
 def _joint_claims(entry: Entry) -> Iterator[Sentence]:
@@ -288,4 +305,4 @@ def _share(found: MetricSummary) -> str:
 
 def _levels(found: MetricSummary) -> str:
     """Writes a change of frames so that the smallest is not taken for none."""
-    return f"{found.mean:.2g} grey levels" if found.mean else "none"
+    return f"mean change {found.mean:.2g} grey levels" if found.mean else "not one pixel changes"

@@ -202,19 +202,25 @@ def _numbers(record: Record, prefix: str) -> Iterator[tuple[str, float]]:
 
 
 def _joints(comparison: Comparison) -> Chart | None:
-    found = [(e, values) for e in comparison.entries if (values := joints(e))]
-    if not found:
+    asked = [(e, values) for e in comparison.entries if (values := joints(e))]
+    if not asked:
         return None
+    found = [(e, values) for e, values in asked if max(values.values()) > 0] or asked[:1]
+    silent = [e.label for e, _ in asked if e not in [kept for kept, _ in found]]
     true = next((t for e, _ in found if (t := joints(e, _TRUE))), {})
     cosine = {e.label: joints(e, _COSINE) for e, _ in found}
     names = list(dict.fromkeys(name for _, values in found for name in values))
     groups = [
         plot_bars.Group(
             label=name,
-            bars=tuple((e.style, values[name]) for e, values in found if name in values),
+            bars=tuple(
+                (e.style, values[name], "" if place else e.label)
+                for e, values in found
+                if name in values
+            ),
             mark=true.get(name),
         )
-        for name in names
+        for place, name in enumerate(names)
     ]
     wide, narrow = (
         plot_bars.bars(
@@ -243,7 +249,9 @@ def _joints(comparison: Comparison) -> Chart | None:
         narrow=narrow,
         head=tuple(head),
         rows=tuple(rows),
-        note=f"{note} Colours as in the tables; those without a bar cannot be asked.",
+        note=f"{note} Not drawn, because they answer nothing: {', '.join(silent)}."
+        if silent
+        else note,
     )
 
 

@@ -27,6 +27,8 @@ MOST_POINTS = 150
 """Frames of a long curve that are drawn; the rest lie between them."""
 MOST_ROWS = 24
 """Rows of the table under a chart."""
+LEAST_EPISODES = 4
+"""Episodes from which a band is drawn; of fewer it would cover the chart and say nothing."""
 HORIZON = "stable_horizon"
 
 
@@ -94,6 +96,11 @@ def watched(comparison: Comparison) -> float:
     return round(frames / comparison.meta.suite.frame_rate, 1)
 
 
+def enough(entry: Entry) -> bool:
+    """Whether a run has rollouts of enough episodes for a band."""
+    return len({r.cluster for r in rolled(entry)}) >= LEAST_EPISODES
+
+
 def broken(record: Record) -> bool:
     """Whether a rollout was seen to break."""
     return bool(record.checks.get("broken", False))
@@ -119,7 +126,7 @@ def _headline(comparison: Comparison, entry: Entry) -> Headline:
 
 def _survival(comparison: Comparison) -> Chart:
     end = watched(comparison)
-    banded = [*comparison.models, comparison.hold]
+    banded = [e for e in (*comparison.models, comparison.hold) if e and enough(e)]
     steps, curves = [], []
     for e in comparison.entries:
         records = rolled(e)
@@ -158,7 +165,12 @@ def _survival(comparison: Comparison) -> Chart:
         rows=tuple(row for e, curve in curves for row in _survival_rows(e, curve)),
         note=(
             "Kaplan and Meier's curve. A tick marks rollouts that were never seen to break. "
-            "The bands, of the models and of hold, are pointwise and take rollouts for independent."
+            + (
+                "The bands, of the models and of hold, are pointwise and take rollouts for "
+                "independent."
+                if banded
+                else f"Fewer than {LEAST_EPISODES} episodes: no bands are drawn."
+            )
         ),
     )
 
@@ -205,7 +217,7 @@ def _curve(
     truth: str = "",
 ) -> Chart | None:
     drawn = [
-        (e.label, e.style, e.summary.curves[name], e in comparison.models)
+        (e.label, e.style, e.summary.curves[name], e in comparison.models and enough(e))
         for e in comparison.entries
         if name in e.summary.curves
     ]
@@ -250,7 +262,7 @@ def _curve(
         wide=wide,
         narrow=narrow,
         head=("Second", *(label for label, _, _, _ in drawn)),
-        rows=_curve_rows([c for _, _, c, _ in drawn], metric, rate),
+        rows=_curve_rows([(c, band) for _, _, c, band in drawn], metric, rate),
         note=f"Off the scale and not drawn, but in the table: {', '.join(gone)}." if gone else "",
     )
 
@@ -260,15 +272,21 @@ def _outside(values: Sequence[float], domain: tuple[float, float] | None) -> boo
 
 
 def _curve_rows(
-    curves: Sequence[CurveSummary], metric: str, rate: float
+    curves: Sequence[tuple[CurveSummary, bool]], metric: str, rate: float
 ) -> tuple[tuple[str, ...], ...]:
-    length = max(len(c.mean) for c in curves)
+    length = max(len(c.mean) for c, _ in curves)
     pace = max(1, -(-length // MOST_ROWS))
     rows = []
     for k in sorted({*range(0, length, pace), length - 1}):
-        cells = (figure(metric, c.mean[k]) if k < len(c.mean) else "–" for c in curves)
-        rows.append((f"{(k + 1) / rate:.1f}", *cells))
+        rows.append((f"{(k + 1) / rate:.1f}", *(_at(metric, c, k, band) for c, band in curves)))
     return tuple(rows)
+
+
+def _at(metric: str, curve: CurveSummary, k: int, band: bool) -> str:
+    if k >= len(curve.mean):
+        return "–"
+    interval = span(metric, curve.low[k], curve.high[k]) if band else ""
+    return f"{figure(metric, curve.mean[k])} {interval}".rstrip()
 
 
 def long_videos(comparison: Comparison) -> tuple[Reel, ...]:

@@ -170,11 +170,6 @@ def ring(x: float, y: float, radius: float, name: str) -> str:
     return circle(x, y, radius, f"ring {name}")
 
 
-def cross(x: float, y: float, arm: float, name: str) -> str:
-    """Draws an upright cross of the class ``name``."""
-    return line(x - arm, y, x + arm, y, name) + line(x, y - arm, x, y + arm, name)
-
-
 def bar(x: float, y: float, width: float, height: float, name: str) -> str:
     """Draws a rectangle of the class ``name``, its corners a little rounded."""
     sides = (("x", x), ("y", y), ("width", width), ("height", height))
