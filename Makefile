@@ -5,7 +5,7 @@ BASE_PYTHON ?= python3
 ROOMS := metrics protocol simulator datasets benchmarks reference_model
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types architecture unit slow gpu docs bench package clean
+.PHONY: help setup demo test lint types architecture unit slow gpu docs measurements bench package clean
 
 help:
 	@echo "make demo     set up, score the baselines and write a report to look at"
@@ -60,6 +60,13 @@ bench:
 # Links, and every Python block of the docs.
 docs:
 	$(PYTHON) -m pytest -q tests/docs -k 'links or parses'
+
+# One page of all measurements, from the parts that are kept beside what they measure.
+MEASURED := scoring agreement decoding harness intervals dojo-metrics known-bad dojo dojo-suites \
+	report wire reference-model tokenizer
+measurements:
+	@{ cat docs/measurements.d/HEAD; for part in $(MEASURED); do \
+		echo; cat docs/measurements.d/$$part.md; done; } > docs/measurements.md
 
 gpu:
 	$(PYTHON) -m pytest -m gpu tests
