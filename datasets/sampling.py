@@ -184,9 +184,14 @@ def split_window95(windows: Sequence[Window]) -> dict[str, list[Window]]:
 
 
 def spread(windows: Sequence[Window], count: int) -> list[Window]:
-    """Takes ``count`` windows evenly, as the released loader does: index ``i / count * n``."""
+    """Takes ``count`` windows evenly, as the released loader does: index ``i / count * n``.
+
+    Where there are no more than that, all of them are taken, each once.
+    """
     total = len(windows)
-    return [windows[int(i / count * total)] for i in range(min(count, total))]
+    if total <= count:
+        return list(windows)
+    return [windows[int(i / count * total)] for i in range(count)]
 
 
 def uniform_over_datasets(sizes: Sequence[int], count: int) -> list[tuple[int, int]]:

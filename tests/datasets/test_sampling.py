@@ -152,4 +152,7 @@ def test_uniform_sampling_is_the_released_loader(sizes, count):
 def test_spread_is_even():
     windows = [Window("a", start) for start in range(10)]
     assert [window.start for window in spread(windows, 5)] == [0, 2, 4, 6, 8]
-    assert len(spread(windows, 100)) == 10
+    for count in (10, 11, 99, 100):
+        assert spread(windows, count) == windows, "each once, where there are no more"
+    many = [Window("a", start) for start in range(99)]
+    assert spread(many, 100) == many
