@@ -26,8 +26,8 @@ from dojobench.benchmarks.metric_names import (
     metric_info,
 )
 from dojobench.benchmarks.records import load_summary
-from dojobench.benchmarks.run_writer import write_atomically
 from dojobench.benchmarks.runner import RunConfig
+from dojobench.datasets.files import write_atomically
 from dojobench.datasets.suite import Suite
 from dojobench.datasets.suites import open_suite
 

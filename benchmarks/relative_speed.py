@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from dojobench.datasets.files import write_atomically
 from dojobench.protocol import BadInputError
 
 REFERENCE_VERSION = "1"
@@ -133,9 +134,7 @@ def slowdown(now: SpeedSample, before: SpeedSample, *, seed: int = 0) -> Slowdow
 
 def write_speed(path: Path, sample: SpeedSample) -> None:
     """Writes a sample as ``speed.json``, whole or not at all."""
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(asdict(sample), indent=1) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, json.dumps(asdict(sample), indent=1).encode() + b"\n")
 
 
 def read_speed(path: Path) -> SpeedSample:

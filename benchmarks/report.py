@@ -31,7 +31,7 @@ from dojobench.benchmarks.report_speed import speed
 from dojobench.benchmarks.report_stability import stability
 from dojobench.benchmarks.report_tables import scores
 from dojobench.benchmarks.report_verdict import verdict
-from dojobench.benchmarks.run_writer import write_atomically
+from dojobench.datasets.files import write_atomically
 from dojobench.protocol import BadInputError
 
 
@@ -113,11 +113,11 @@ def write_report(run_dirs: Sequence[Path], out: Path, *, title: str | None = Non
     file = out if out.suffix.lower() in (".html", ".htm") else out / "report.html"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, page.encode())
     except OSError as error:
         raise BadInputError(
             f"the report cannot be written to {file} ({error.strerror}); give another --out"
         ) from error
+    write_atomically(file, page.encode())
     return file
 
 

@@ -29,6 +29,7 @@ from dojobench.benchmarks.records import (
     read_meta,
     read_records,
 )
+from dojobench.datasets.files import write_atomically
 from dojobench.protocol.errors import BadInputError
 
 _OWN = {RUN_FILE, RECORDS_FILE, SUMMARY_FILE, VIDEOS_FOLDER, BASELINES_FOLDER, *BENCHMARK_FOLDERS}
@@ -49,20 +50,6 @@ _COMPARED = (
     "lpips",
     "clip_ids",
 )
-
-
-def write_atomically(file: Path, data: bytes) -> None:
-    """Replaces a file in one step: readers see the old or the new, never a part."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _sync_folder(file.parent)
 
 
 def write_json(file: Path, value: BaseModel) -> None:
@@ -233,11 +220,3 @@ def _lock(descriptor: int, folder: Path) -> None:
         raise BadInputError(
             f"another process is writing {folder}; wait for it to end or give another --out"
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

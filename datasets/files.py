@@ -14,6 +14,8 @@ _lock = threading.Lock()
 def write_atomically(path: Path, content: bytes) -> None:
     """Writes a file under a temporary name beside it, then renames it.
 
+    Readers see the old file or the new one, never a part; when this returns, it is on disk.
+
     Raises:
         BadInputError: If the folder does not exist or cannot be written to.
     """
@@ -27,6 +29,7 @@ def write_atomically(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise BadInputError(
             f"The file {path} cannot be written ({(error.strerror or 'error').lower()}); "
@@ -34,6 +37,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes a new name in a folder outlast a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def file_digest(path: Path) -> str:
