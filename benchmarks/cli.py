@@ -132,7 +132,10 @@ def run(argv: list[str]) -> int:
             weights=command.weights,
             adapt=command.adapt,
             videos=command.videos,
-            baselines=command.baselines,
+            # A baseline needs no copy of itself beside it.
+            baselines=tuple(
+                name for name in command.baselines if name != command.model or command.options
+            ),
             checks=0 if command.no_checks else command.checks,
             train_split=command.train_split,
         ),

@@ -17,6 +17,7 @@ from dojobench.benchmarks.baselines import BASELINES
 from dojobench.benchmarks.metric_names import BenchmarkMetric, metric_info
 from dojobench.benchmarks.records import MetricSummary, Run, RunMeta, Summary
 from dojobench.metrics.intervals import Interval, paired_difference
+from dojobench.protocol.words import count as count
 
 LEVEL = 0.95
 
@@ -287,11 +288,6 @@ def percents(low: float | None, high: float | None) -> str:
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return ""
     return f"[{100 * low:.0f}, {100 * high:.0f}]"
-
-
-def count(number: int, noun: str) -> str:
-    """Writes a number with its noun: ``1 clip``, ``12 clips``."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def off_scale(values: Sequence[float], scale: tuple[float, float] | None) -> bool:

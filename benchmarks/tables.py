@@ -15,6 +15,7 @@ from dojobench.benchmarks.metric_names import (
 )
 from dojobench.benchmarks.records import MetricSummary, Run, Summary, load_summary
 from dojobench.metrics.names import METRICS, MetricInfo
+from dojobench.protocol.words import count
 
 
 def print_table(run: Run, *, file: TextIO) -> None:
@@ -28,7 +29,7 @@ def print_table(run: Run, *, file: TextIO) -> None:
     console.print(table)
     interval = next(iter(summary.metrics.values()), None)
     if interval is not None and interval.low is not None:
-        told = f"{interval.level:.0%} intervals by episode, {interval.clusters} of them"
+        told = f"{interval.level:.0%} intervals by episode, of which there are {interval.clusters}"
         console.print(f"{told} (method: {interval.method})", markup=False)
     elif interval is not None:
         console.print("No intervals: all clips come from one episode.")
@@ -93,12 +94,12 @@ def _direction(info: MetricInfo) -> str:
 
 
 def _title(summary: Summary) -> str:
-    units = "groups" if summary.benchmark == COUNTERFACTUAL else "clips"
+    unit = "group" if summary.benchmark == COUNTERFACTUAL else "clip"
     what = "" if summary.benchmark == FIDELITY else f"{summary.benchmark}: "
     seeds = f", {len(summary.seeds)} seeds" if len(summary.seeds) > 1 else ""
     return (
-        f"{what}{summary.model} on {summary.suite}: {summary.clips} {units} of {summary.episodes} "
-        f"episodes{seeds}, convention {summary.convention}"
+        f"{what}{summary.model} on {summary.suite}: {count(summary.clips, unit)} of "
+        f"{count(summary.episodes, 'episode')}{seeds}, convention {summary.convention}"
     )
 
 
@@ -124,6 +125,7 @@ def _warnings(rows: list[Summary]) -> list[str]:
     change = model.checks.get("answer_change")
     if change is not None and change.mean == 0 and model.model not in BASELINES:
         said.append(
-            f"{model.model} ignores its actions: others changed no pixel on {change.n} clips."
+            f"{model.model} ignores its actions: others changed no pixel on "
+            f"{count(change.n, 'clip')}."
         )
     return said

@@ -199,6 +199,7 @@ def check(argv: list[str]) -> int:
     """Runs ``dojobench data check``; 1 if an error was found."""
     command = parse(CheckCommand, argv, "dojobench data check")
     from dojobench.datasets.formats import open_source
+    from dojobench.protocol.words import count
 
     if not command.folders:
         raise BadInputError("No folder was named; name at least one, as in `data check FOLDER`.")
@@ -216,7 +217,8 @@ def check(argv: list[str]) -> int:
             print(f"{folder}: {problem.severity}: {problem.where}: {problem.message} "
                   f"[{problem.code}]")  # fmt: skip
         wrong = sum(each.severity == "error" for each in problems)
-        print(f"{folder}: {wrong} errors, {len(problems) - wrong} warnings")
+        warnings = count(len(problems) - wrong, "warning")
+        print(f"{folder}: {count(wrong, 'error')}, {warnings}")
     return 1 if errors else 0
 
 
@@ -228,13 +230,15 @@ def stats(argv: list[str]) -> int:
     from dojobench.datasets.plans import episodes_of
     from dojobench.datasets.reading import ReadOptions
     from dojobench.datasets.statistics import compute_statistics, save_statistics
+    from dojobench.protocol.words import count
 
     options = ReadOptions(action_key=command.action_key)
     source = open_source(command.folder, command.format, options=options)
     episodes = episodes_of(command.suite, command.split, source) if command.suite else None
     statistics = compute_statistics(source, episodes=episodes)
     print_statistics(statistics, source.action_names)
-    print(f"statistics of {source.name}, {len(episodes or source.episode_ids)} episodes")
+    used = count(len(episodes or source.episode_ids), "episode")
+    print(f"statistics of {source.name}, {used}")
     print(f"version {statistics.sha256}")
     if command.out is not None:
         save_statistics(statistics, command.out)

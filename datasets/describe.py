@@ -22,6 +22,7 @@ from dojobench.datasets.suites import (
     named_manifests,
 )
 from dojobench.protocol.errors import BadInputError
+from dojobench.protocol.words import count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +59,7 @@ def counts_by_split(clips: Sequence[ClipRecord]) -> str:
     """Says how many clips each split has, such as ``30 clips (train 10, val 20)``."""
     counts = Counter(clip.split for clip in clips)
     parts = ", ".join(f"{split} {number}" for split, number in sorted(counts.items()))
-    return f"{len(clips)} clips ({parts})"
+    return f"{count(len(clips), 'clip')} ({parts})"
 
 
 def print_dataset(root: Path, format: str | None) -> None:

@@ -66,10 +66,12 @@ class FrozenSuite:
             opened = FrozenClip(episode, clip, self._rules)
             found = opened.content_hash()
         if found != clip.sha256:
+            stated = clip.revision != "unstated"
+            get = f"get {clip.revision}," if stated else "restore them,"
             raise BadInputError(
                 f"The clip '{clip.id}' of {source.root} has the hash {found}, but the manifest "
                 f"states {clip.sha256}: its video or actions are not those that were frozen, so "
-                f"get {clip.revision}, or freeze a suite of your own."
+                f"{get} or freeze a suite of your own."
             )
         return opened
 

@@ -24,6 +24,7 @@ from dojobench.datasets.source import Problem
 from dojobench.datasets.tables import column_names, matrix, read_table, row_count
 from dojobench.datasets.video import VideoPool
 from dojobench.protocol.errors import BadInputError
+from dojobench.protocol.words import count
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".webm", ".avi", ".mov", ".m4v"})
 CAMERA = "video"
@@ -83,8 +84,9 @@ class VideoFolderSource:
         """
         if episode_id not in self.videos:
             raise BadInputError(
-                f"The folder {self.root} has no video '{episode_id}'; its videos are "
-                f"{self.episode_ids[0]} to {self.episode_ids[-1]}, {len(self.episode_ids)} in all."
+                f"The folder {self.root} has no video '{episode_id}'; it has "
+                f"{count(len(self.episode_ids), 'video')}, from {self.episode_ids[0]} to "
+                f"{self.episode_ids[-1]}."
             )
         path = self.videos[episode_id]
         beside = action_file(path)

@@ -44,8 +44,10 @@ def test_run_prints_table_place_and_next_step(
     run = load_run("runs/hold-clips")
     assert run.meta.model.reference == "hold"
     assert run.meta.suite.version.startswith("sha256:")
-    assert set(run.baselines()) == {"hold"}
+    assert set(run.baselines()) == set(), "hold needs no copy of itself beside it"
     assert main(arguments) == 0
+    assert main(["run", "noise", *arguments[2:]]) == 0
+    assert set(load_run("runs/noise-clips").baselines()) == {"hold"}
 
 
 def test_model_from_a_module_with_options(

@@ -186,7 +186,7 @@ def test_stats_of_training_episodes(typed, dataset, tmp_path):
     loaded = load_statistics(out)
     assert loaded.maximum[0] == 11
     assert loaded.sha256 in said
-    assert "1 episodes" in said
+    assert "1 episode" in said
     code, _, err = typed("stats", dataset, "--suite", suite, "--split", "test")
     assert code == 2
     assert "has no split 'test', only train, val" in err
