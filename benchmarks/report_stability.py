@@ -75,9 +75,9 @@ def stability(comparison: Comparison) -> StabilityData:
         curves=tuple(c for c in map_curves(comparison) if c is not None),
         main=runs_table(
             comparison, headline, caption="Mean over rollouts, with its 95 % interval",
-            unit="Rollouts",
+            unit="Clips",
         ),
-        more=runs_table(comparison, rest, caption="The other numbers", unit="Rollouts")
+        more=runs_table(comparison, rest, caption="The other numbers", unit="Clips")
         if rest
         else None,
         reels=long_videos(comparison),

@@ -670,4 +670,9 @@ def test_it_is_whole_without_script_and_on_paper(visit: Callable[..., Any]) -> N
     printed.emulate_media(media="print")
     assert printed.locator("#speed table.scores").first.is_visible()
     assert not printed.locator(".transport").first.is_visible()
+    printed.set_viewport_size({"width": 690, "height": 1000})  # A4 between its margins
+    wide = printed.locator("table.scores:visible").evaluate_all(
+        "all => all.filter(t => t.offsetWidth > innerWidth).map(t => t.caption.textContent)"
+    )
+    assert wide == []
     assert len(printed.pdf(format="A4")) > 10_000
