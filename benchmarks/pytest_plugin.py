@@ -6,7 +6,8 @@ that has dojobench installed: nothing heavy may be imported until a fixture is u
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,38 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuses options that cannot be read in one line, before anything runs."""
+    from dojobench.protocol.errors import BadInputError
+
+    _model_options(config)
+    _seeds(config)
+    for option in ("--gate-against", "--gate-speed-against"):
+        previous = _path(config, option)
+        if previous is not None and not previous.exists():
+            raise pytest.UsageError(f"{option} {previous}: there is no such file; name an earlier "
+                                    "run's, or leave the option out")  # fmt: skip
+    if config.getoption("--gate"):
+        from dojobench.benchmarks.gates import parse_gate
+
+        try:
+            for text in config.getoption("--gate"):
+                parse_gate(text)
+        except BadInputError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
+@contextmanager
+def plainly() -> Iterator[None]:
+    """Lets bad input fail a test with its one sentence, without a traceback."""
+    from dojobench.protocol.errors import BadInputError
+
+    try:
+        yield
+    except BadInputError as error:
+        raise pytest.fail.Exception(str(error), pytrace=False) from None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Makes one test of each ``--gate`` for tests that take the argument ``gate``."""
     if "gate" in metafunc.fixturenames:
@@ -75,6 +108,14 @@ def _needed(config: pytest.Config, option: str) -> str:
 def _path(config: pytest.Config, option: str) -> Path | None:
     value = config.getoption(option)
     return Path(value) if value else None
+
+
+def _seeds(config: pytest.Config) -> tuple[int, ...]:
+    text = str(config.getoption("--suite-seeds"))
+    try:
+        return tuple(int(seed) for seed in text.split(","))
+    except ValueError as error:
+        raise pytest.UsageError(f"--suite-seeds {text}: write numbers such as 0,1,2") from error
 
 
 def _model_options(config: pytest.Config) -> dict[str, str]:
@@ -102,13 +143,11 @@ def _benchmarks(config: pytest.Config, metrics: Sequence[str]) -> list[str] | No
 def world_model(pytestconfig: pytest.Config) -> WorldModel:
     """The model named by ``--world-model``; the test skips without one."""
     reference = _needed(pytestconfig, "--world-model")
-    from dojobench.protocol import BadInputError
     from dojobench.protocol.lookup import load_model
 
-    try:
-        return load_model(reference, _model_options(pytestconfig))
-    except BadInputError as error:
-        raise pytest.UsageError(str(error)) from error
+    with plainly():
+        model = load_model(reference, _model_options(pytestconfig))
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -116,12 +155,10 @@ def suite(pytestconfig: pytest.Config) -> Suite:
     """The suite named by ``--suite``; the test skips without one."""
     reference = _needed(pytestconfig, "--suite")
     from dojobench.datasets.suites import open_suite
-    from dojobench.protocol import BadInputError
 
-    try:
-        return open_suite(reference, data=_path(pytestconfig, "--suite-data"))
-    except BadInputError as error:
-        raise pytest.UsageError(str(error)) from error
+    with plainly():
+        opened = open_suite(reference, data=_path(pytestconfig, "--suite-data"))
+    return opened
 
 
 @pytest.fixture(scope="session")
@@ -132,9 +169,8 @@ def run_folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFac
     from dojobench.benchmarks.benchmark_runs import run_benchmarks
     from dojobench.benchmarks.gates import parse_gate
     from dojobench.benchmarks.runner import RunConfig
-    from dojobench.protocol import BadInputError
 
-    try:
+    with plainly():
         gates = [parse_gate(text) for text in pytestconfig.getoption("--gate")]
         named = {gate.baseline for gate in gates}
         config = RunConfig(
@@ -143,15 +179,13 @@ def run_folder(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFac
             suite=suite_reference,
             out=_path(pytestconfig, "--run-out") or tmp_path_factory.mktemp("run"),
             data=_path(pytestconfig, "--suite-data"),
-            seeds=tuple(int(seed) for seed in pytestconfig.getoption("--suite-seeds").split(",")),
+            seeds=_seeds(pytestconfig),
             limit=pytestconfig.getoption("--suite-limit"),
             device=pytestconfig.getoption("--model-device"),
             baselines=tuple(sorted({"hold"} | {name for name in named if name})),
         )
         run_benchmarks(config, _benchmarks(pytestconfig, [gate.metric for gate in gates]))
-        return config.out
-    except BadInputError as error:
-        raise pytest.UsageError(str(error)) from error
+    return config.out
 
 
 @pytest.fixture(scope="session")

@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from dojobench.benchmarks.pytest_plugin import plainly
+
 
 def test_contract(world_model: Any) -> None:
     """The model keeps the contract; each fault is a sentence."""
     from dojobench.protocol.conformance import check_model
 
     faults = [finding.sentence for finding in check_model(world_model) if finding.failed]
-    assert not faults, "\n".join(faults)
+    if faults:
+        pytest.fail("\n".join(faults), pytrace=False)
 
 
 def test_gate(
@@ -29,8 +32,10 @@ def test_gate(
 
     if gate is None:
         pytest.skip("needs --gate")
-    verdict = judge_in(parse_gate(gate), benchmark_summaries, benchmark_baselines)
-    assert verdict.passed, verdict.sentence
+    with plainly():
+        verdict = judge_in(parse_gate(gate), benchmark_summaries, benchmark_baselines)
+    if not verdict.passed:
+        pytest.fail(verdict.sentence, pytrace=False)
 
 
 def test_not_worse(
@@ -49,9 +54,11 @@ def test_not_worse(
     for name, summary in benchmark_summaries.items():
         earlier = given if name == "fidelity" else benchmark_folder(home, name)
         if name == "fidelity" or (earlier / "summary.json").exists():
-            verdicts = judge_against(summary, read_summary(earlier))
+            with plainly():
+                verdicts = judge_against(summary, read_summary(earlier))
             worse += [verdict.sentence for verdict in verdicts if not verdict.passed]
-    assert not worse, "\n".join(worse)
+    if worse:
+        pytest.fail("\n".join(worse), pytrace=False)
 
 
 def test_uses_actions(world_model: Any, run_folder: Path) -> None:
@@ -64,6 +71,8 @@ def test_uses_actions(world_model: Any, run_folder: Path) -> None:
     checks = [check["answers_differ"] for check in found if "answers_differ" in check]
     if not checks:
         pytest.skip("the clips carry no actions to shuffle")
-    assert any(checks), (
-        "the answers are the same when the actions are shuffled: the model ignores its actions"
-    )
+    if not any(checks):
+        pytest.fail(
+            "the answers are the same when the actions are shuffled: the model ignores its actions",
+            pytrace=False,
+        )
