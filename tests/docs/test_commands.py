@@ -24,8 +24,8 @@ def commands(page: Path) -> list[str]:
     text = page.read_text(encoding="utf-8").replace("\\\n", " ")
     blocks = re.findall(r"^```\w*[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     lines = [line.strip() for block in blocks for line in block.splitlines()]
-    in_text = re.findall(r"`(dojobench [^`\n]+)`", re.sub(r"^```.*?^```", "", text,
-                                                         flags=re.DOTALL | re.MULTILINE))  # fmt: skip
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    in_text = re.findall(r"`(dojobench [^`\n]+)`", prose)
     typed = [line.removeprefix("- run: ").removeprefix("$ ") for line in lines]
     found = [line for line in typed if line.startswith("dojobench ")]
     # A sentence may name a command without its arguments; with options, it has to be right.
