@@ -173,8 +173,8 @@ def test_ratio_of_the_command(
         )
 
     curves = load_run(score()).records[0].curves["psnr"]
-    prediction, truth = (_decode(video).float() / 255 for video in videos[0])
-    theirs = piq.psnr(prediction[1:], truth[1:], data_range=1.0, reduction="none")
+    shown, wanted = (_decode(video)[1:].float() / 255 for video in videos[0])
+    theirs = piq.psnr(shown, wanted, data_range=1.0, reduction="none")
     # piq adds 1e-8 to the error and our default convention does not: 2e-4 dB at 37 dB.
     assert curves == pytest.approx(theirs.tolist(), abs=1e-3)
     ratio = _times_as_fast(score, lambda: _with_piq(videos * COPIES))
