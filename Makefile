@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= .venv/bin/python
 BASE_PYTHON ?= python3
-ROOMS := metrics protocol simulator datasets benchmarks reference_model
+ROOMS := metrics protocol simulator datasets benchmarks reference_model human_eval leaderboard slurm
 JOBS ?= 2
 
 .PHONY: help setup demo test lint types architecture unit slow gpu docs measurements bench package clean

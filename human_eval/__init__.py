@@ -1,0 +1,1 @@
+"""The human study: pairwise preferences on physics and action following."""

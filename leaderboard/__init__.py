@@ -1,0 +1,1 @@
+"""The leaderboard: submissions that are checked and audited, and the static site."""

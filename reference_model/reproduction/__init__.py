@@ -1,0 +1,1 @@
+"""Reproducing the reference model and the paper's tables: plans, evaluation, comparison."""
