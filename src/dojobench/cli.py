@@ -30,6 +30,7 @@ COMMANDS: dict[str, Command] = {
     "convert": Command(
         "dojobench.reference_model.cli:convert", "turn published checkpoints into weights files"
     ),
+    "study": Command("dojobench.human_eval.cli:main", "run and analyse a human preference study"),
     "conform": Command("dojobench.protocol.cli:conform", "check that a model keeps the contract"),
 }
 
