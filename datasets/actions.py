@@ -2,15 +2,19 @@
 
 Nothing in the harness does this behind a model's back: a model receives the dataset's own
 actions and calls what it needs from here. The arithmetic is that of the released DreamDojo
-loader (``groot_dreams/data/dataset.py`` and its min-max normaliser at 02f119b).
+loader (``groot_dreams/data/dataset.py`` and its min-max normaliser at 02f119b), which knows
+absolute targets alone. Where an embodiment's actions are moves already, as those of the dojo's
+arm, they are summed to targets first, so that relative actions are how far the target has gone
+since the group began, and not how much one move differs from another.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from dojobench.datasets.embodiments import embodiment, extract, place, select
-from dojobench.datasets.statistics import ActionStatistics
+from dojobench.datasets.statistics import ActionStatistics, Vector
 from dojobench.protocol.errors import BadInputError
 
 GROUP = 4
@@ -102,6 +106,10 @@ def to_absolute(
 class ActionEncoder:
     """From a dataset's actions to a model's 384 slots and back.
 
+    What each number says is stated by the embodiment (``PartRole``). Moves are scaled about
+    zero, so that standing still stays zero however often it is summed, and summed to targets from
+    the clip's first row on.
+
     Attributes:
         embodiment: Stated by name.
         statistics: Those of the dataset's whole actions, by name.
@@ -119,12 +127,15 @@ class ActionEncoder:
     group: int = GROUP
 
     def encode(self, actions: torch.Tensor, previous: torch.Tensor | None = None) -> torch.Tensor:
-        """Selects, normalises, makes relative and places.
+        """Selects, normalises, sums moves, makes relative and places.
 
         Args:
             actions: ``[..., time, dataset_dim]``, physical units.
-            previous: ``[..., dataset_dim]``, the action of the clip step before; see
-                ``to_relative`` for its absence.
+            previous: ``[..., dataset_dim]``, where the targets stand before the first row, as
+                ``standing`` gives it; where actions are relative the last action does as well,
+                since relative moves need nothing of the past. ``None`` at the start of a clip:
+                targets are assumed to have been the first row's (see ``to_relative``), openings
+                in the middle of their range, and moves start from zero.
 
         Returns:
             ``[..., time, 384]``.
@@ -133,10 +144,34 @@ class ActionEncoder:
             BadInputError: If a width does not match the embodiment or the statistics.
         """
         scaled = self._scale(actions)
+        before = None if previous is None else self._scale(previous)
+        moves = list(embodiment(self.embodiment).slots("move"))
+        if moves:
+            targets = scaled[..., moves].cumsum(dim=-2)
+            if before is not None and not self.relative:
+                targets = targets + before[..., None, moves]
+            scaled[..., moves] = targets
         if self.relative:
-            before = None if previous is None else self._scale(previous)
-            scaled = to_relative(scaled, before, group=self.group)
+            baseline = self._baseline(scaled if before is None else before, before is None)
+            scaled = to_relative(scaled, baseline, group=self.group)
         return place(scaled, self.embodiment)
+
+    def standing(self, actions: torch.Tensor, previous: torch.Tensor | None = None) -> torch.Tensor:
+        """Says where the targets stand after some actions, to encode those that follow.
+
+        Args:
+            actions: ``[..., time, dataset_dim]``, at least one row.
+            previous: As given to ``encode`` with them.
+
+        Returns:
+            ``[..., dataset_dim]``: the last row, with the sums of moves in their columns.
+        """
+        after = actions[..., -1, :].clone()
+        columns = self._move_columns()
+        if columns:
+            sums = actions[..., columns].sum(dim=-2)
+            after[..., columns] = sums if previous is None else sums + previous[..., columns]
+        return after
 
     def decode(self, placed: torch.Tensor, previous: torch.Tensor | None = None) -> torch.Tensor:
         """Undoes ``encode`` for the embodiment's own columns.
@@ -152,18 +187,49 @@ class ActionEncoder:
             BadInputError: If ``previous`` is needed and absent, or a width does not match.
         """
         scaled = extract(placed, self.embodiment)
+        before = None if previous is None else self._scale(previous)
         if self.relative:
-            if previous is None:
+            if before is None:
                 raise BadInputError(
                     "Relative actions need the action before the first one to become absolute; "
                     "pass it as 'previous'."
                 )
-            scaled = to_absolute(scaled, self._scale(previous), group=self.group)
-        return denormalise(scaled, self._own_statistics())
+            scaled = to_absolute(scaled, self._baseline(before, False), group=self.group)
+        statistics = self._own_statistics()
+        actions = denormalise(scaled, statistics)
+        moves = list(embodiment(self.embodiment).slots("move"))
+        if moves:
+            zero = torch.zeros_like(scaled[..., 0, moves])
+            first = zero if self.relative or before is None else before[..., moves]
+            steps = scaled[..., moves].diff(dim=-2, prepend=first.unsqueeze(-2))
+            reach = torch.as_tensor(_reach(statistics)[moves], device=steps.device)
+            actions[..., moves] = (steps.double() * reach).to(actions.dtype)
+        return actions
+
+    def _baseline(self, rows: torch.Tensor, starts: bool) -> torch.Tensor:
+        """Gives what the first group is relative to."""
+        own = embodiment(self.embodiment)
+        baseline = (rows[..., 0, :] if starts else rows).clone()
+        baseline[..., list(own.slots("move"))] = 0
+        if starts:
+            baseline[..., list(own.slots("opening"))] = 0
+        return baseline
 
     def _scale(self, actions: torch.Tensor) -> torch.Tensor:
         own = actions if self.columns is None else select(actions, self.columns)
-        return normalise(own, self._own_statistics())
+        statistics = self._own_statistics()
+        scaled = normalise(own, statistics)
+        moves = list(embodiment(self.embodiment).slots("move"))
+        if moves:
+            reach = torch.as_tensor(_reach(statistics)[moves], device=own.device)
+            steps = own[..., moves].double()
+            still = torch.zeros_like(steps)
+            scaled[..., moves] = torch.where(reach > 0, steps / reach, still).to(scaled.dtype)
+        return scaled
+
+    def _move_columns(self) -> list[int]:
+        moves = embodiment(self.embodiment).slots("move")
+        return [slot if self.columns is None else self.columns[slot] for slot in moves]
 
     def _own_statistics(self) -> ActionStatistics:
         own = self.statistics
@@ -183,6 +249,11 @@ def _baselines(actions: torch.Tensor, previous: torch.Tensor | None, group: int)
     ends = actions[..., group - 1 : -1 : group, :]
     heads = torch.cat([first.unsqueeze(-2), ends], dim=-2)
     return heads.repeat_interleave(group, dim=-2)[..., : actions.shape[-2], :]
+
+
+def _reach(statistics: ActionStatistics) -> Vector:
+    """Gives the largest size of each dimension, ``[dim]``: what a move is scaled by."""
+    return np.maximum(np.abs(statistics.minimum), np.abs(statistics.maximum))
 
 
 def _range(

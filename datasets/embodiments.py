@@ -4,12 +4,13 @@ Every embodiment owns a range of the vector that no other uses, so that one mode
 on all of them (NVIDIA/DreamDojo ``docs/POSTTRAIN.md`` and ``groot_dreams/data/dataset.py`` at
 02f119b). An embodiment is always stated by whoever opens data; nothing here looks at a path.
 The published layout leaves 169 to 219 free. This project uses 169 to 175 for ``droid`` and 176
-to 201 for ``g1_inspire``, 202 to 212 for the arms of the simulated world, and keeps 213 to 219
-for robots to come. The simulated ``hand`` has none: its actions are withheld.
+to 201 for ``g1_inspire``, 202 to 212 for the arms of the simulated world, 213 to 217 for its
+``hand``, whose actions are withheld but for comparisons, and keeps 218 and 219.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 
@@ -19,6 +20,16 @@ ACTION_WIDTH = 384
 """Width of the shared action vector."""
 
 
+PartRole: TypeAlias = Literal["target", "move", "opening"]
+"""What a number of an action says.
+
+- ``target``: where to be, absolute, as a joint's angle. All published embodiments are such.
+- ``move``: how far to go from the last target; sums of them are targets.
+- ``opening``: how far to be open, absolute. Unlike a robot's pose it is often commanded once and
+  held, so the first command of a clip is not taken as where things stood before.
+"""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
     """A stretch of an embodiment's actions, such as an arm.
@@ -26,10 +37,12 @@ class Part:
     Attributes:
         name: The part's name in the dataset's ``modality.json``.
         width: Number of values.
+        role: What they say.
     """
 
     name: str
     width: int
+    role: PartRole = "target"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +75,11 @@ class Embodiment:
     def names(self) -> tuple[str, ...]:
         """One name per slot, such as ``left_arm.0``."""
         return tuple(f"{part.name}.{i}" for part in self.parts for i in range(part.width))
+
+    def slots(self, role: PartRole) -> tuple[int, ...]:
+        """Gives the numbers of a role, counted from the embodiment's first."""
+        roles = [part.role for part in self.parts for _ in range(part.width)]
+        return tuple(slot for slot, each in enumerate(roles) if each == role)
 
     def columns(self, modality: Mapping[str, range], width: int) -> tuple[int, ...]:
         """Finds the embodiment's values among a dataset's wider actions.
@@ -176,7 +194,11 @@ _ALL = (
     Embodiment(
         name="arm",
         start=202,
-        parts=_parts(("position", 3), ("yaw", 1), ("gripper", 1)),
+        parts=(
+            Part(name="position", width=3, role="move"),
+            Part(name="yaw", width=1, role="move"),
+            Part(name="gripper", width=1, role="opening"),
+        ),
         description="the dojo's arm: moves in m and rad from the last target, open fraction",
     ),
     Embodiment(
@@ -184,6 +206,17 @@ _ALL = (
         start=207,
         parts=_parts(("turn", 1), ("elbow", 1), ("lift", 1), ("roll", 1), ("fingers", 2)),
         description="the dojo's second arm: joint targets in rad and m",
+    ),
+    Embodiment(
+        name="hand",
+        start=213,
+        parts=(
+            Part(name="position", width=3, role="move"),
+            Part(name="yaw", width=1, role="move"),
+            Part(name="fingers", width=1, role="opening"),
+        ),
+        description="the dojo's hand: moves in m and rad from the last target, bent fraction of "
+        "the index finger, with which the others move",
     ),
     Embodiment(
         name="mano",

@@ -153,3 +153,71 @@ def test_real_gr1_actions_stay_in_range_and_come_back(data_dir: Path):
     torch.testing.assert_close(
         encoder.decode(placed, actions[0]), actions[1:, list(columns)], atol=1e-4, rtol=0
     )
+
+
+ARM = statistics([-0.02, -0.04, -0.04, -0.2, 0.0], [0.04, 0.04, 0.02, 0.2, 1.0])
+"""Uneven about zero on purpose: moves must not drift for it."""
+
+
+def test_moves_of_the_arm_become_how_far_its_target_went_since_the_group_began():
+    moves = torch.randn(12, 5, generator=torch.Generator().manual_seed(4)) * 0.01
+    encoder = ActionEncoder(embodiment="arm", statistics=ARM)
+    slots = encoder.encode(moves)[:, 202:207]
+    target = moves[:, :4].cumsum(0) / torch.tensor([0.04, 0.04, 0.04, 0.2])
+    began = torch.cat([torch.zeros(1, 4), target[3::4]])[:3].repeat_interleave(4, dim=0)
+    torch.testing.assert_close(slots[:, :4], target - began)
+    # What the network sums is then the target's way since the clip began.
+    ends = slots.reshape(3, 4, 5)[:, -1].cumsum(0)
+    torch.testing.assert_close(ends[:, :4], target[3::4])
+
+
+def test_standing_still_is_zero_and_stays_zero():
+    still = torch.tensor([[0.0, 0.0, 0.0, 0.0, 0.5]]).expand(40, 5)
+    encoder = ActionEncoder(embodiment="arm", statistics=ARM)
+    assert not encoder.encode(still).any()
+    assert not ActionEncoder(embodiment="arm", statistics=ARM, relative=False).encode(still).any()
+
+
+def test_a_gripper_closed_from_the_first_action_on_is_not_lost():
+    closed, opened = torch.zeros(4, 5), torch.zeros(4, 5)
+    opened[:, 4] = 1.0
+    encoder = ActionEncoder(embodiment="arm", statistics=ARM)
+    assert (encoder.encode(closed)[:, 206] == -1).all()
+    assert (encoder.encode(opened)[:, 206] == 1).all()
+    assert not encoder.encode(opened, opened[0])[:, 206].any()  # known to be open: no change
+    joints = ActionEncoder(embodiment="arm2", statistics=statistics([0.0] * 6, [1.0] * 6))
+    assert not joints.encode(torch.rand(1, 6).expand(4, 6)).any()  # a pose is where it was
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_moves_encoded_chunk_by_chunk_are_those_encoded_at_once_and_come_back(relative):
+    noise = torch.Generator().manual_seed(5)
+    actions = torch.rand(2, 24, 9, generator=noise) * 0.02 - 0.01
+    wide = statistics([-0.01] * 9, [0.02] * 9)
+    encoder = ActionEncoder(
+        embodiment="hand", statistics=wide, columns=(0, 1, 2, 3, 5), relative=relative
+    )
+    whole = encoder.encode(actions)
+    first, stands = encoder.encode(actions[:, :12]), encoder.standing(actions[:, :12])
+    second = encoder.encode(actions[:, 12:], stands)
+    torch.testing.assert_close(torch.cat([first, second], dim=1), whole, atol=1e-5, rtol=1e-5)
+    stands = encoder.standing(actions[:, 12:16], stands)
+    third = encoder.encode(actions[:, 16:], stands)
+    torch.testing.assert_close(third, whole[:, 16:], atol=1e-5, rtol=1e-5)
+    own = actions[:, 12:, [0, 1, 2, 3, 5]]
+    torch.testing.assert_close(
+        encoder.decode(second, encoder.standing(actions[:, :12])), own, atol=1e-6, rtol=1e-4
+    )
+
+
+def test_an_action_given_is_left_as_it_was():
+    actions = torch.full((8, 5), 0.01)
+    ActionEncoder(embodiment="arm", statistics=ARM).encode(actions, actions[0])
+    assert (actions == 0.01).all()
+
+
+def test_absolute_moves_are_targets_since_the_clip_began():
+    moves = torch.full((6, 5), 0.01)
+    placed = ActionEncoder(embodiment="arm", statistics=ARM, relative=False).encode(moves)
+    expected = torch.arange(1, 7) * 0.01 / 0.04
+    torch.testing.assert_close(placed[:, 202], expected)
