@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
 
 _FREE = frozenset(
     {
@@ -22,7 +21,7 @@ _FREE = frozenset(
 
 
 def flat_settings(values: object, name: str = "") -> dict[str, object]:
-    """Flattens nested dataclasses and mappings.
+    """Flattens nested dataclasses, mappings and lists of these.
 
     Args:
         values: Dataclasses, mappings, sequences and plain values.
@@ -33,15 +32,19 @@ def flat_settings(values: object, name: str = "") -> dict[str, object]:
     """
     if dataclasses.is_dataclass(values) and not isinstance(values, type):
         values = {one.name: getattr(values, one.name) for one in dataclasses.fields(values)}
-    if isinstance(values, Mapping):
-        loop = name.rpartition(".")[2] == "loop"
-        flat: dict[str, object] = {}
-        for key, value in values.items():
-            if not (loop and key in _FREE):
-                flat |= flat_settings(value, f"{name}.{key}" if name else str(key))
-        return flat
-    if isinstance(values, Path):
-        values = str(values)
     if isinstance(values, tuple | list):
-        values = [one if isinstance(one, int | float | str | None) else str(one) for one in values]
-    return {name: values}
+        if all(_plain(one) for one in values):
+            return {name: list(values)}
+        values = dict(enumerate(values))
+    if not isinstance(values, Mapping):
+        return {name: values if _plain(values) else str(values)}
+    loop = name.rpartition(".")[2] == "loop"
+    flat: dict[str, object] = {}
+    for key, value in values.items():
+        if not (loop and key in _FREE):
+            flat |= flat_settings(value, f"{name}.{key}" if name else str(key))
+    return flat
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, int | float | str)

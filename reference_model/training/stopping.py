@@ -13,6 +13,18 @@ REQUEUE = 75
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 
 
+class TrainingStopped(Exception):
+    """A training ended before its last step, with a checkpoint from which it goes on.
+
+    Attributes:
+        step: Steps done.
+    """
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.step = step
+
+
 class StopSignals:
     """Notes signals instead of dying of them, while entered in the main thread.
 

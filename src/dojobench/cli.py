@@ -27,6 +27,9 @@ COMMANDS: dict[str, Command] = {
         "dojobench.datasets.dojo_cli:main", "make, freeze and show the simulated world's clips"
     ),
     "serve": Command("dojobench.protocol.cli:serve", "serve a world model over the network"),
+    "train": Command(
+        "dojobench.reference_model.training.train_cli:train", "run one stage of a training recipe"
+    ),
     "convert": Command(
         "dojobench.reference_model.cli:convert", "turn published checkpoints into weights files"
     ),

@@ -1,0 +1,94 @@
+"""The stages by name: what runs each, and where in a run's folder its product lies."""
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from dojobench.protocol.errors import BadInputError
+from dojobench.reference_model.training.dojo_episodes import make_dojo_data
+from dojobench.reference_model.training.loop import TrainResult
+from dojobench.reference_model.training.recipe import Recipe, settle_recipe
+from dojobench.reference_model.training.stopping import TrainingStopped
+
+Until: TypeAlias = Callable[[], bool]
+"""Asked now and then; true once the time is up."""
+StageRunner: TypeAlias = Callable[[Recipe, Path, Until], Path]
+"""Runs a stage of a recipe in the run's folder, or goes on with it, and gives its product.
+
+It finds the products of earlier stages by ``product`` and ends by ``finished``.
+"""
+
+PRODUCTS: dict[str, str] = {
+    "data": "data",
+    "tokenizer": "tokenizer/tokenizer.safetensors",
+    "latent_actions": "latent_actions/lam.safetensors",
+    "latents": "latents",
+    "pretrain": "pretrain/world_model.safetensors",
+    "posttrain": "posttrain/world_model.safetensors",
+    "trajectories": "trajectories",
+    "warmup": "warmup/student.safetensors",
+    "self_forcing": "self_forcing/student.safetensors",
+}
+"""What each stage leaves in the run's folder, in the order of the stages."""
+
+
+def product(run: Path, stage: str) -> Path:
+    """Finds what an earlier stage made.
+
+    Raises:
+        BadInputError: If it is not there, naming the stage to run first.
+    """
+    path = run / PRODUCTS[stage]
+    if not path.exists():
+        raise BadInputError(
+            f"There is no {path} yet; run `dojobench train {stage} --out {run}` first."
+        )
+    return path
+
+
+def finished(result: TrainResult) -> Path:
+    """Gives the product of a training that came to its end.
+
+    Raises:
+        TrainingStopped: If it did not.
+    """
+    if result.exported is None:
+        raise TrainingStopped(result.step)
+    return result.exported
+
+
+def _data(recipe: Recipe, run: Path, until: Until) -> Path:
+    make_dojo_data(recipe.data, run / PRODUCTS["data"])
+    return product(run, "data")
+
+
+STAGES: dict[str, StageRunner] = {"data": _data}
+"""What runs each stage."""
+
+
+def run_stage(stage: str, recipe: Recipe, run: Path, until: Until = lambda: False) -> Path:
+    """Runs a stage, or goes on with it.
+
+    Args:
+        stage: A name of ``STAGES``.
+        recipe: Of the whole run; it is kept in the folder.
+        run: Folder of the run.
+        until: Asked now and then whether to stop.
+
+    Returns:
+        The product.
+
+    Raises:
+        BadInputError: If there is no such stage, an earlier one has not been run, or the folder
+            holds a run of another recipe.
+        TrainingStopped: If it stopped before its end, with a checkpoint.
+    """
+    if stage not in STAGES:
+        near = difflib.get_close_matches(stage, STAGES, n=1, cutoff=0.0)
+        raise BadInputError(
+            f"There is no stage '{stage}'; the nearest is '{near[0]}', and all are "
+            f"{', '.join(STAGES)}."
+        )
+    settle_recipe(run, recipe)
+    return STAGES[stage](recipe, run, until)
