@@ -182,13 +182,22 @@ _ALL = (
     Embodiment(
         name="droid",
         start=169,
-        parts=_parts(("position", 3), ("rotation", 3), ("gripper", 1)),
+        parts=(
+            Part(name="position", width=3),
+            Part(name="rotation", width=3),
+            Part(name="gripper", width=1, role="opening"),
+        ),
         description="Franka arm of DROID: pose target in m and rad, gripper closed fraction",
     ),
     Embodiment(
         name="g1_inspire",
         start=176,
-        parts=_parts(("left_arm", 7), ("right_arm", 7), ("left_hand", 6), ("right_hand", 6)),
+        parts=(
+            Part(name="left_arm", width=7),
+            Part(name="right_arm", width=7),
+            Part(name="left_hand", width=6, role="opening"),
+            Part(name="right_hand", width=6, role="opening"),
+        ),
         description="Unitree G1, arms in rad and Inspire hands as open fractions",
     ),
     Embodiment(

@@ -64,6 +64,8 @@ class GroupInfo(BaseModel):
         height: Of a frame, pixels.
         width: Of a frame, pixels.
         action_dim: Width of an action; 0 where none are stored.
+        columns: The stored actions' column of each of the embodiment's slots, where they have
+            more than the embodiment takes; the identity where ``None``.
         withheld: Whether the actions are there for comparisons alone, as those of human video.
         episodes: Number of episodes.
         shard: Episodes of a shard; the last may have fewer.
@@ -79,6 +81,7 @@ class GroupInfo(BaseModel):
     height: int = Field(ge=1)
     width: int = Field(ge=1)
     action_dim: int = Field(ge=0)
+    columns: tuple[int, ...] | None = None
     withheld: bool = False
     episodes: int = Field(ge=1)
     shard: int = Field(ge=1)
@@ -240,7 +243,7 @@ class EpisodeGroup:
         self._frames: list[Frames] = []
         self._actions: list[ActionRows] = []
         self._starts: list[int] = []
-        digest = hashlib.sha256(info.model_dump_json().encode())
+        digest = hashlib.sha256((self.folder / _GROUP_FILE).read_bytes())
         for shard in range(info.shards):
             self._open_shard(shard, digest)
         self.digest = f"sha256:{digest.hexdigest()}"

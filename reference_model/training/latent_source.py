@@ -13,6 +13,7 @@ from dojobench.datasets.statistics import ActionStatistics
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.action_conditioning import action_encoder, place_latent_actions
 from dojobench.reference_model.net_config import ActionConfig
+from dojobench.reference_model.training.episodes import EpisodeGroup
 from dojobench.reference_model.training.latents import LatentGroup, LatentStore
 from dojobench.reference_model.training.sources import Draw, WindowSampler
 from dojobench.reference_model.training.stage import Batch
@@ -31,17 +32,18 @@ HAND_COLUMNS = (0, 1, 2, 3, 5)
 
 
 def encoder_of(
-    embodiment: str, statistics: ActionStatistics, config: ActionConfig
+    group: EpisodeGroup, statistics: ActionStatistics, config: ActionConfig
 ) -> ActionEncoder:
     """Gives the action encoder that training and inference share.
 
     Args:
-        embodiment: By name.
+        group: Whose actions are to be encoded.
         statistics: Of the group that the model is trained on.
         config: Of the network.
     """
-    columns = HAND_COLUMNS if embodiment == "hand" else None
-    return action_encoder(config, embodiment, statistics, columns)
+    name = group.info.embodiment
+    columns = HAND_COLUMNS if name == "hand" else group.info.columns
+    return action_encoder(config, name, statistics, columns)
 
 
 class LatentWindowSource:
@@ -64,6 +66,7 @@ class LatentWindowSource:
 
     Attributes:
         statistics: By embodiment, what actions are normalised by.
+        encoders: By embodiment, how actions are encoded: what a session must do alike.
 
     Raises:
         BadInputError: If a group does not exist, has no episode long enough, or lacks the
@@ -99,7 +102,7 @@ class LatentWindowSource:
             seed=seed,
         )
         self.statistics = dict(statistics or {})
-        self._encoders: dict[str, ActionEncoder] = {}
+        self.encoders: dict[str, ActionEncoder] = {}
         for group in self._groups:
             self._prepare(group, config)
 
@@ -112,7 +115,7 @@ class LatentWindowSource:
             group.group.actions(0, 0, 0, withheld=self._conditioning == "withheld")
             if name not in self.statistics:
                 self.statistics[name] = group.group.statistics()
-            self._encoders[name] = encoder_of(name, self.statistics[name], config)
+            self.encoders[name] = encoder_of(group.group, self.statistics[name], config)
 
     def batch(self, step: int, size: int) -> Batch:
         """Gives the batch of a step; see ``Source.batch``.
@@ -164,5 +167,5 @@ class LatentWindowSource:
             )
             for at in places
         ]
-        encoder = self._encoders[group.group.info.embodiment]
+        encoder = self.encoders[group.group.info.embodiment]
         return encoder.encode(torch.from_numpy(np.stack(own)))
