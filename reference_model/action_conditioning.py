@@ -8,6 +8,8 @@ Nothing leads to latent frame 0, so its embedding is zero. There is one absolute
 streams says which latent frame comes first, and passes the actions of just the frames it asks for.
 """
 
+from collections import deque
+
 import torch
 from torch import nn
 
@@ -84,28 +86,81 @@ def place_latent_actions(
 
 
 def displacement(
-    actions: torch.Tensor, config: ActionConfig, start: torch.Tensor | None = None
+    actions: torch.Tensor,
+    config: ActionConfig,
+    start: torch.Tensor | None = None,
+    *,
+    window: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Sums relative actions up to the displacement since the context frame.
 
     Relative actions start afresh with every group, so a row's displacement is its own value plus
     the last rows of all groups before. Latent actions are no displacements; their slots give zero.
 
+    A student, which sees a sliding window, is told the displacement since the oldest frame in it:
+    the groups before count as far as they lie in the window. Since the context frame it would
+    grow without bound in a long rollout (commands that push against the end of the workspace add
+    up too), beyond anything seen in training; within the window it has the range that a
+    teacher's clip of ``window + 1`` latent frames has, is the same for the teacher and the student
+    in the first frames, and depends on nothing that the student no longer sees.
+
     Args:
         actions: ``[batch, time, width]`` of whole groups, relative.
         config: For the rows per group.
         start: ``[batch, width]``, the displacement before the first row; zero where ``None``.
+        window: Earlier latent frames that a frame sees, at least its predecessor; all where
+            ``None``.
 
     Returns:
-        ``[batch, time, width]`` after each row, and ``[batch, width]`` after the last one.
+        ``[batch, time, width]`` after each row, and ``[batch, width]``, the sum after the last
+        one, of all groups.
+
+    Raises:
+        ValueError: If ``start`` is given with a window and several groups, of which the later
+            ones would need to know what it is the sum of.
     """
     batch, rows, width = actions.shape
-    grouped = actions.reshape(batch, rows // config.per_latent, config.per_latent, width)
+    groups = rows // config.per_latent
+    if window is not None and start is not None and groups > 1:
+        raise ValueError(f"{groups} groups in a window cannot start from one displacement.")
+    grouped = actions.reshape(batch, groups, config.per_latent, width)
     first = actions.new_zeros(batch, width) if start is None else start.to(actions)
     # Running total before each group, and one more after the last.
     totals = torch.cat([first.unsqueeze(1), grouped[:, :, -1]], dim=1).cumsum(dim=1)
-    summed = (grouped + totals[:, :-1].unsqueeze(2)).reshape(batch, rows, width)
+    before = totals[:, :-1]
+    if window is not None:
+        counted = max(1, window) - 1
+        oldest = [max(0, group - counted) for group in range(groups)]
+        before = before - totals[:, oldest] + first.unsqueeze(1)
+    summed = (grouped + before.unsqueeze(2)).reshape(batch, rows, width)
     return _outside_latent_slots(summed), _outside_latent_slots(totals[:, -1])
+
+
+class StreamDisplacement:
+    """The displacement that a stream is told, frame after frame; see ``displacement``.
+
+    Args:
+        config: Whether actions are joined by it at all.
+        window: Earlier latent frames that a frame sees.
+    """
+
+    def __init__(self, config: ActionConfig, window: int) -> None:
+        self._config = config
+        self._groups: deque[torch.Tensor] = deque(maxlen=max(1, window) - 1)
+
+    @property
+    def before(self) -> torch.Tensor | None:
+        """Displacement ``[batch, width]`` before the next frame's first action, if any."""
+        return torch.stack(tuple(self._groups)).sum(dim=0) if self._groups else None
+
+    def add(self, actions: torch.Tensor | None) -> None:
+        """Goes on past a frame.
+
+        Args:
+            actions: ``[batch, 4, width]`` that led to it; none for frame 0.
+        """
+        if self._config.cumulative and actions is not None and actions.shape[1]:
+            self._groups.append(actions[:, -1])
 
 
 def action_chunks(
@@ -115,6 +170,7 @@ def action_chunks(
     frames: int,
     first_frame: int = 0,
     start: torch.Tensor | None = None,
+    window: int | None = None,
 ) -> torch.Tensor:
     """Arranges actions as the embedders take them.
 
@@ -124,6 +180,7 @@ def action_chunks(
         frames: Latent frames asked for.
         first_frame: Absolute index of the first of them.
         start: Displacement before the first action, see ``displacement``.
+        window: Earlier latent frames that a frame sees, see ``displacement``.
 
     Returns:
         ``[batch, chunks, config.chunk_features]``; one chunk with a global injection.
@@ -139,7 +196,7 @@ def action_chunks(
             f"{config.width}; pass {config.per_latent} for each latent frame but the first."
         )
     if config.cumulative:
-        summed, _ = displacement(actions, config, start)
+        summed, _ = displacement(actions, config, start, window=window)
         actions = torch.cat([actions, summed], dim=-1)
     batch, rows, features = actions.shape
     chunks = actions.reshape(batch, rows // config.per_latent, config.per_latent * features)

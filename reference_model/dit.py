@@ -211,9 +211,11 @@ class WorldModelNet(nn.Module):
             context: ``[B, C, Y, X]`` or ``[B, C, T, Y, X]``, latents known beforehand, for
                 networks with context channels.
             causal: Whether a frame sees only itself and earlier ones.
-            window: With ``causal``, how many earlier ones; all where ``None``.
+            window: With ``causal``, how many earlier ones; all where ``None``. The displacement is
+                then that since the oldest of them.
             first_frame: Absolute index of the first latent frame.
-            displacement: ``[B, action width]`` since the context frame, before the first action.
+            displacement: ``[B, action width]`` before the first action, since the context frame
+                or the oldest frame in the window.
             cache: Earlier frames; then T is 1 and ``first_frame`` is ``cache.frames``.
 
         Returns:
@@ -227,7 +229,13 @@ class WorldModelNet(nn.Module):
         height, width = rows // self.config.patch, columns // self.config.patch
         mask = BlockCausal(tokens_per_frame=height * width, window=window) if causal else None
         embedding, shared = self._embed_conditions(
-            times, actions, condition_mask, frames, first_frame, displacement
+            times,
+            actions,
+            condition_mask,
+            frames=frames,
+            first_frame=first_frame,
+            displacement=displacement,
+            window=window if causal else None,
         )
         around = Surroundings(
             embedding=embedding,
@@ -268,9 +276,11 @@ class WorldModelNet(nn.Module):
         times: torch.Tensor,
         actions: torch.Tensor | None,
         condition_mask: torch.Tensor | None,
+        *,
         frames: int,
         first_frame: int,
         displacement: torch.Tensor | None,
+        window: int | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Gives ``[B, T or 1, D]`` and ``[B, T or 1, 3 D]``."""
         exact = self.config.float32_modulation
@@ -282,7 +292,12 @@ class WorldModelNet(nn.Module):
             shared = self.t_embedder[1](embedding, exact)
         if actions is not None:
             first, second = self._embed_actions(
-                actions, condition_mask, frames, first_frame, displacement
+                actions,
+                condition_mask,
+                frames=frames,
+                first_frame=first_frame,
+                displacement=displacement,
+                window=window,
             )
             embedding, shared = embedding + first, shared + second
         with precise(times, exact):
@@ -296,13 +311,20 @@ class WorldModelNet(nn.Module):
         self,
         actions: torch.Tensor,
         condition_mask: torch.Tensor | None,
+        *,
         frames: int,
         first_frame: int,
         displacement: torch.Tensor | None,
+        window: int | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         config = self.config.actions
         chunks = action_chunks(
-            actions, config, frames=frames, first_frame=first_frame, start=displacement
+            actions,
+            config,
+            frames=frames,
+            first_frame=first_frame,
+            start=displacement,
+            window=window,
         )
         embedded = []
         for embedder in (self.action_embedder_B_D, self.action_embedder_B_3D):

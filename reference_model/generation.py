@@ -7,7 +7,7 @@ evaluation; the released code makes that pass even then (with weight 0), this on
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,6 +64,7 @@ def sample(
     generator: torch.Generator | None = None,
     without: Mapping[str, Any] | None = None,
     on_step: OnStep | None = None,
+    times: Sequence[float] | None = None,
     **conditions: Any,
 ) -> torch.Tensor:
     """Samples the latents that follow a context.
@@ -80,6 +81,7 @@ def sample(
         without: With guidance, the conditions of the unconditional pass, such as
             ``{"actions": None}``.
         on_step: Called before each step with the new frames' state.
+        times: Descending to 0, instead of the config's.
         **conditions: Passed on to the network, such as ``text``.
 
     Returns:
@@ -111,7 +113,8 @@ def sample(
         shape = (batch, channels, new, rows, columns)
         noise = torch.randn(shape, generator=generator, device=context.device)
     velocity = _velocity(net, fixed, frames, {"actions": actions, **conditions}, config, without)
-    made = solve(config.solver, velocity, noise, config.times(), on_step=on_step)
+    times = config.times() if times is None else times
+    made = solve(config.solver, velocity, noise, times, on_step=on_step)
     return torch.cat([context, made[:, :, new - (frames - given) :]], dim=2)
 
 

@@ -5,6 +5,9 @@ again to the next time, and so on. One more pass at time 0 puts its keys and val
 rolling cache (``interactive/models/action_video2world_self_forcing.py`` of NVIDIA/DreamDojo at
 02f119b). A single counter, the cache's, indexes positions and actions alike: the released code
 keeps two, which part after the first chunk, so that its denoising passes get actions of 0.8 s ago.
+
+Nothing in a pass depends on how long the rollout has been: rotary positions act by differences,
+and the displacement beside the actions is that within the window. Frame 150 is made as frame 15.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from typing import Any, Literal
 import torch
 
 from dojobench.protocol.errors import BadInputError
-from dojobench.reference_model.action_conditioning import displacement
+from dojobench.reference_model.action_conditioning import StreamDisplacement
 from dojobench.reference_model.dit import WorldModelNet
 from dojobench.reference_model.kv_cache import KVCache
 from dojobench.reference_model.samplers import schedule
@@ -40,10 +43,15 @@ class StreamConfig:
     renoise: Literal["same", "fresh"] = "same"
     mark_context: bool = True
 
+    @property
+    def draws(self) -> int:
+        """How often a latent frame draws noise."""
+        return len(self.times) if self.renoise == "fresh" else 1
+
     @classmethod
     def with_steps(cls, steps: int, shift: float, **settings: Any) -> "StreamConfig":
-        """Gives evenly spaced times under a shift, as many as steps."""
-        return cls(times=tuple(schedule(steps, shift)[:-1]), **settings)
+        """Gives ``1, (n - 1) / n, ... 1 / n`` under a shift; 4 and 5 give the published times."""
+        return cls(times=tuple(schedule(steps, shift, last=0.0)[:-1]), **settings)
 
 
 def denoise_frame(
@@ -149,7 +157,7 @@ class LatentStream:
         self.config = config
         self._generator = generator
         self._conditions = conditions
-        self._displacement: torch.Tensor | None = None
+        self._moved = StreamDisplacement(net.config.actions, config.window)
         if net.config.text is not None and isinstance(conditions.get("text"), torch.Tensor):
             conditions["text"] = net.encode_text(conditions["text"])
         if net.config.context_channels:
@@ -170,41 +178,45 @@ class LatentStream:
             self._commit(context[:, :, frame : frame + 1].float(), led, condition_mask=mask)
 
     @torch.no_grad()
-    def step(self, actions: torch.Tensor | None) -> torch.Tensor:
+    def step(
+        self, actions: torch.Tensor | None, *, noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """Makes the next latent frame.
 
         Args:
             actions: ``[B, 4, width]`` that lead to it, or ``None`` for a network without.
+            noise: ``[config.draws, B, C, 1, Y, X]`` instead of drawing it.
 
         Returns:
             ``[B, C, 1, Y, X]`` float32.
         """
-        noise = self._noise(1)[0]
-        fresh = None
-        if self.config.renoise == "fresh":
-            fresh = self._noise(len(self.config.times) - 1)
-        latent = denoise_frame(
-            self.net,
-            self.cache,
-            noise,
-            actions,
-            self.config.times,
-            fresh=fresh,
-            displacement=self._displacement,
-            **self._conditions,
-        )
+        latent = self.propose(actions, noise=noise)
         self._commit(latent, actions)
         return latent
 
-    def _noise(self, count: int) -> torch.Tensor:
-        shape = (count, *self._shape)
-        return torch.randn(shape, generator=self._generator, device=self.net.device)
+    @torch.no_grad()
+    def propose(
+        self, actions: torch.Tensor | None, *, noise: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Makes the next latent frame without going on to it; otherwise as ``step``."""
+        if noise is None:
+            shape = (self.config.draws, *self._shape)
+            noise = torch.randn(shape, generator=self._generator, device=self.net.device)
+        return denoise_frame(
+            self.net,
+            self.cache,
+            noise[0],
+            actions,
+            self.config.times,
+            fresh=noise[1:] if self.config.renoise == "fresh" else None,
+            displacement=self._moved.before,
+            **self._conditions,
+        )
 
     def _commit(
         self, latent: torch.Tensor, actions: torch.Tensor | None, **conditions: Any
     ) -> None:
         conditions = {**self._conditions, **conditions}
-        moved = self._displacement
+        moved = self._moved.before
         commit_frame(self.net, self.cache, latent, actions, displacement=moved, **conditions)
-        if actions is not None and self.net.config.actions.cumulative:
-            _, self._displacement = displacement(actions, self.net.config.actions, moved)
+        self._moved.add(actions)

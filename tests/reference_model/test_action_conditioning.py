@@ -10,6 +10,7 @@ from dojobench.datasets.actions import to_relative
 from dojobench.datasets.statistics import ActionStatistics
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.action_conditioning import (
+    StreamDisplacement,
     action_chunks,
     action_encoder,
     displacement,
@@ -113,6 +114,25 @@ def test_displacement_can_be_continued():
     second, last = displacement(actions[:, 4:], PLAIN, middle)
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
     torch.testing.assert_close(last, end)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 9])
+def test_a_student_is_told_how_far_it_is_from_the_oldest_frame_it_sees(window):
+    targets = torch.randn(2, 25, WIDTH, generator=torch.Generator().manual_seed(0))
+    actions = to_relative(targets[:, 1:], targets[:, 0])
+    summed, _ = displacement(actions, PLAIN, window=window)
+    stream = StreamDisplacement(replace(PLAIN, cumulative=True), window)
+    for frame in range(1, 7):
+        rows = slice(4 * (frame - 1), 4 * frame)
+        # Row 4 f of the targets is where latent frame f ends.
+        oldest = targets[:, 4 * max(0, frame - window)]
+        expected = targets[:, 1:][:, rows] - oldest[:, None]
+        torch.testing.assert_close(summed[:, rows], expected, atol=1e-5, rtol=1e-5)
+        told, _ = displacement(actions[:, rows], PLAIN, stream.before, window=window)
+        torch.testing.assert_close(told, expected, atol=1e-5, rtol=1e-5)
+        stream.add(actions[:, rows])
+    with pytest.raises(ValueError, match="cannot start from one displacement"):
+        displacement(actions, PLAIN, targets[:, 0], window=window)
 
 
 def test_displacement_of_nothing_is_what_came_before():

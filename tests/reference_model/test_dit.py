@@ -11,7 +11,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from dojobench.protocol.errors import BadInputError
-from dojobench.reference_model.action_conditioning import displacement
+from dojobench.reference_model.action_conditioning import StreamDisplacement
 from dojobench.reference_model.dit import build_world_model
 from dojobench.reference_model.net_config import (
     PRESETS,
@@ -139,14 +139,14 @@ def test_a_causal_pass_equals_frame_by_frame_from_the_cache(window, backend):
     with torch.no_grad():
         whole = net(latents, times, actions, causal=True, window=window)
         cache = net.new_cache(batch=2, height=4, width=4, window=window or 5)
-        moved = None
+        moved = StreamDisplacement(TINY.actions, window or 5)
         for frame in range(6):
             step = actions[:, 4 * max(frame - 1, 0) : 4 * frame]
             at = slice(frame, frame + 1)
-            arguments = {"first_frame": frame, "displacement": moved, "cache": cache}
+            arguments = {"first_frame": frame, "displacement": moved.before, "cache": cache}
             net(noise(2, 4, 1, 4, 4, seed=9), times[:, at], step, **arguments)  # a noisier pass
             got = net(latents[:, :, at], times[:, at], step, **arguments)
-            _, moved = displacement(step, TINY.actions, moved)
+            moved.add(step)
             cache.commit()
             torch.testing.assert_close(got, whole[:, :, at], atol=1e-4, rtol=1e-4)
 

@@ -323,8 +323,10 @@ def test_self_forcing_gets_its_gradient_from_the_last_step_alone():
 def test_stream_times_come_from_steps_and_shift():
     config = StreamConfig.with_steps(2, 10.0, window=2)
     assert config.times[0] == 1.0
-    assert math.isclose(config.times[1], 10 * 0.5005 / (1 + 9 * 0.5005))
+    assert math.isclose(config.times[1], 10 * 0.5 / (1 + 9 * 0.5))
     assert config.window == 2
+    published = StreamConfig.with_steps(4, 5.0)
+    assert published.times == pytest.approx(StreamConfig().times, abs=1e-15)
 
 
 def test_a_context_needs_the_actions_that_led_through_it():
@@ -332,3 +334,31 @@ def test_a_context_needs_the_actions_that_led_through_it():
         LatentStream(
             random_net(), noise(1, 4, 3, 4, 4), config=StreamConfig(), actions=noise(1, 4, 5)
         )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mean", [0.0, 3.0])
+def test_frame_150_is_made_as_frame_15(mean):
+    """After the same few frames a stream goes on alike, however long it has been going."""
+    net, window, alike = random_net(), 3, 8
+    context = noise(2, 4, 1, 4, 4)
+    shared_latents = noise(alike, 2, 4, 1, 4, 4, seed=1)
+    shared_actions = noise(alike + 1, 2, 4, 5, seed=2)
+    eps = noise(1, 2, 4, 1, 4, 4, seed=3)
+    made = []
+    for frames in (15, 150):
+        stream = LatentStream(net, context, config=StreamConfig(window=window))
+        generator = torch.Generator().manual_seed(frames)
+        for frame in range(1, frames):
+            left = frames - frame
+            if left > alike:
+                # A drift that a displacement since the context frame would tell.
+                actions = mean + torch.randn(2, 4, 5, generator=generator)
+                latent = torch.randn(2, 4, 1, 4, 4, generator=generator)
+            else:
+                actions, latent = shared_actions[alike - left], shared_latents[alike - left]
+            stream._commit(latent, actions)
+        assert stream.cache.frames == frames
+        made.append(stream.step(shared_actions[-1], noise=eps))
+    # Two blocks look back 2 x 3 frames; angles of 150 radians cost float32 some digits.
+    torch.testing.assert_close(made[0], made[1], atol=2e-4, rtol=2e-4)
