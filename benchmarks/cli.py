@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dojobench.protocol.command_line import parse
+from dojobench.protocol.errors import BadInputError
 
 RUNS = Path("runs")
 
@@ -37,7 +38,10 @@ class _Scoring:
     metrics: tuple[str, ...] = ("psnr", "ssim", "lpips_vgg")
     """Metrics to compute; lpips_alex and lpips_squeeze are known, too."""
     weights: Path | None = None
-    """Folder with the backbone weights of LPIPS. Default: torch's cache."""
+    """Weights that are not shipped: the model's, where it has an option of that name, or else the
+    folder with the backbone weights of LPIPS."""
+    lpips_weights: Path | None = None
+    """Folder with the backbone weights of LPIPS, beside a model's. Default: torch's cache."""
     adapt: Literal["resize"] | None = None
     """Let frames be resized where resolutions differ; stamped on the result."""
     videos: Literal["none", "selected", "all"] = "selected"
@@ -111,13 +115,25 @@ def run(argv: list[str]) -> int:
     command = parse(RunCommand, argv, "dojobench run")
     from dojobench.benchmarks.benchmark_runs import run_benchmarks
     from dojobench.benchmarks.runner import RunConfig
+    from dojobench.protocol.lookup import takes_option
     from dojobench.protocol.options import parse_pairs
 
+    options, lpips_weights = parse_pairs(command.options), command.lpips_weights
+    if command.weights is not None and takes_option(command.model, "weights"):
+        # Looked for now, since opening the suite may take long.
+        if not command.weights.exists():
+            raise BadInputError(
+                f"there is no {command.weights}, the weights of {command.model}; name them with "
+                "--weights"
+            )
+        options.setdefault("weights", str(command.weights))
+    else:
+        lpips_weights = lpips_weights or command.weights
     out = command.out or RUNS / f"{_plain(command.model)}-{_plain(command.suite)}"
     outcome = run_benchmarks(
         RunConfig(
             model=command.model,
-            options=parse_pairs(command.options),
+            options=options,
             suite=command.suite,
             out=out,
             data=command.data,
@@ -129,7 +145,7 @@ def run(argv: list[str]) -> int:
             steps_at_once=command.steps_at_once,
             convention=command.convention,
             metrics=command.metrics,
-            weights=command.weights,
+            weights=lpips_weights,
             adapt=command.adapt,
             videos=command.videos,
             # A baseline needs no copy of itself beside it.
@@ -167,7 +183,7 @@ def score(argv: list[str]) -> int:
             batch=command.batch,
             convention=command.convention,
             metrics=command.metrics,
-            weights=command.weights,
+            weights=command.lpips_weights or command.weights,
             adapt=command.adapt,
             videos=command.videos,
             baselines=command.baselines,

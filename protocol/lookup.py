@@ -36,6 +36,7 @@ class ModelCard(BaseModel):
         format: 1.
         factory: A registered name, never code from the folder.
         options: The factory's options; those given by the user come before them.
+        details: What the factory reads from the card itself; nothing is asked of it here.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +44,7 @@ class ModelCard(BaseModel):
     format: int = 1
     factory: str
     options: dict[str, str | bool | int | float] = {}
+    details: dict[str, Any] = {}
 
 
 def load_model(reference: str, options: Mapping[str, str]) -> WorldModel:
@@ -73,6 +75,20 @@ def load_model(reference: str, options: Mapping[str, str]) -> WorldModel:
     else:
         raise BadInputError(_no_such_model(reference, sorted(registered)))
     return require_world_model(model, who=who)
+
+
+def takes_option(reference: str, name: str) -> bool:
+    """Says whether a registered model's factory has an option; nothing is made.
+
+    Args:
+        reference: As for ``load_model``; what is not registered is not looked at.
+        name: The option.
+
+    Raises:
+        BadInputError: If the registered factory cannot be imported.
+    """
+    found = [point for point in entry_points(group=GROUP) if point.name == reference]
+    return bool(found) and _has_parameter(_load_entry(found[0], f"model {reference}"), name)
 
 
 def require_world_model(model: object, *, who: str) -> WorldModel:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
@@ -55,7 +56,14 @@ class Tensors(dict[str, Tensor]):
         return dict(self)
 
 
-def write_model(path: Path, module: nn.Module, *, kind: str, config: object) -> None:
+def write_model(
+    path: Path,
+    module: nn.Module,
+    *,
+    kind: str,
+    config: object,
+    dtype: torch.dtype | None = None,
+) -> None:
     """Writes a module's weights and its configuration.
 
     Args:
@@ -63,6 +71,8 @@ def write_model(path: Path, module: nn.Module, *, kind: str, config: object) -> 
         module: What to write; every persistent weight and buffer.
         kind: What it is, such as ``tokenizer``.
         config: A dataclass of plain values.
+        dtype: Number format of matrices and kernels, their own where ``None``; vectors, such as
+            the statistics of latents, keep theirs.
     """
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
         raise TypeError(f"config is a {type(config).__name__}, not a dataclass")
@@ -72,7 +82,8 @@ def write_model(path: Path, module: nn.Module, *, kind: str, config: object) -> 
     }
     weights = module.state_dict()
     planned = {
-        name: Planned(dtype=one.dtype, shape=tuple(one.shape)) for name, one in weights.items()
+        name: Planned(dtype=dtype if dtype and one.dim() > 1 else one.dtype, shape=(*one.shape,))
+        for name, one in weights.items()
     }
     write_tensors(path, planned, weights.__getitem__, metadata=metadata)
 
