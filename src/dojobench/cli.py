@@ -35,6 +35,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "study": Command("dojobench.human_eval.cli:main", "run and analyse a human preference study"),
     "conform": Command("dojobench.protocol.cli:conform", "check that a model keeps the contract"),
+    "slurm": Command("dojobench.slurm.cli:main", "run plans of jobs on a cluster or here"),
 }
 
 
