@@ -175,6 +175,7 @@ class _Run:
         self, stage: Stage, config: LoopConfig, folder: Path, settings: object | None
     ) -> None:
         self.stage, self.config, self.folder = stage, config, folder
+        self._threads = torch.get_num_threads()
         if config.threads is not None:
             torch.set_num_threads(config.threads)
         self.device = training_device(config.device)
@@ -205,6 +206,7 @@ class _Run:
         self.log = TrainingLog(folder, step=step, tensorboard=config.tensorboard)
         self.bar = TrainingProgress(stage.name, step=step, steps=config.steps)
         self._saved_at = self._ticked = time.monotonic()
+        self._saved_step = step
 
     def _modules(self) -> dict[str, tuple[torch.nn.Module, torch.optim.Optimizer]]:
         return {name: (one.module, self.optimizers[name]) for name, one in self.players.items()}
@@ -218,11 +220,13 @@ class _Run:
         return progress
 
     def save(self) -> None:
-        """Writes a checkpoint of the steps done."""
+        """Writes a checkpoint of the steps done, if there is none."""
+        if self._saved_step == self.progress.step:
+            return
         self.log.sync()
         state = collect(self._modules(), self.average)
         write_checkpoint(self.folder / CHECKPOINT, state, self.progress, self.settings)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), self.progress.step
 
     def advance(self, stop: Callable[[], bool]) -> None:
         """Trains to the end, or until told to stop; either way the last step is saved."""
@@ -356,6 +360,7 @@ class _Run:
         """Closes log and bar."""
         self.bar.close()
         self.log.close()
+        torch.set_num_threads(self._threads)
 
 
 def make_optimizer(module: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:

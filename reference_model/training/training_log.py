@@ -4,6 +4,7 @@ A line is written for a number of steps done. On resuming, lines beyond the chec
 off, as these steps are about to be done again; so the log reads as if nothing had happened.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -55,10 +56,16 @@ class TrainingLog:
         with writing(self.path):
             self._file.write(line + "\n")
             self._file.flush()
-        if self._board is not None:
-            for group, value in values.items():
-                for name, number in value.items() if isinstance(value, Mapping) else ():
-                    self._board.add_scalar(f"{group}/{name}", number, step)
+            self._draw(step, values)  # its own thread reports a failure to write at the next call
+
+    def _draw(self, step: int, values: Mapping[str, object]) -> None:
+        if self._board is None:
+            return
+        for group, value in values.items():
+            if isinstance(value, float):
+                self._board.add_scalar(f"training/{group}", value, step)
+            for name, number in value.items() if isinstance(value, Mapping) else ():
+                self._board.add_scalar(f"{group}/{name}", number, step)
 
     def sync(self) -> None:
         """Sees to it that the lines are on disk, before a checkpoint relies on them."""
@@ -67,9 +74,11 @@ class TrainingLog:
 
     def close(self) -> None:
         """Closes the files."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        # The curves are for the eye; a disk that is full has been told of by then.
+        with contextlib.suppress(OSError):
+            self._file.close()
+            if self._board is not None:
+                self._board.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,12 @@ from torch import nn
 
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.model_file import write_model
-from dojobench.reference_model.training.loop import LoopConfig, train
+from dojobench.reference_model.training.loop import (
+    LoopConfig,
+    make_optimizer,
+    train,
+    training_device,
+)
 from dojobench.reference_model.training.stage import Batch, OptimizerConfig, Player
 from dojobench.reference_model.training.training_log import read_log
 
@@ -257,9 +263,10 @@ def test_a_checkpoint_cut_short_is_named(tmp_path: Path) -> None:
         train(Tiny(), loop(), tmp_path)
 
 
-def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("board", ["board", "bare"])
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path, board: str) -> None:
     child = subprocess.run(
-        [sys.executable, __file__, str(tmp_path), "full"], capture_output=True, text=True
+        [sys.executable, __file__, str(tmp_path), "full", board], capture_output=True, text=True
     )
     assert child.returncode == 2, child.stderr
     assert "cannot be written" in child.stderr
@@ -267,9 +274,73 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
     assert saved["progress"]["step"] == 7
     assert [one.name for one in tmp_path.glob(".*")] == []
+    assert "Traceback" not in child.stderr
     assert train(Tiny(), loop(), tmp_path).finished
     train(Tiny(), loop(), tmp_path / "straight")
     assert weights(tmp_path) == weights(tmp_path / "straight")
+
+
+def test_the_first_losses_are_what_they_were(golden: Callable[..., None]) -> None:
+    golden("tiny", Tiny(), loop(steps=8))
+
+
+def test_weight_decay_is_for_matrices_alone() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.GroupNorm(1, 2), nn.Linear(4, 4))
+    net[2].weight.requires_grad_(False)
+    groups = make_optimizer(net, OptimizerConfig(weight_decay=0.1)).param_groups
+    assert [(one["weight_decay"], len(one["params"])) for one in groups] == [(0.1, 1), (0.0, 4)]
+    assert groups[0]["params"][0] is net[0].weight
+    with pytest.raises(BadInputError, match="No weight of the Linear"):
+        make_optimizer(nn.Linear(1, 1).requires_grad_(False), OptimizerConfig())
+
+
+def test_the_players_own_gradients_alone_move_them(tmp_path: Path) -> None:
+    class Entangled(Tiny):
+        """Whoever's turn it is, both have gradients."""
+
+        def loss(
+            self, player: str, batch: Batch, generator: torch.Generator
+        ) -> dict[str, torch.Tensor]:
+            mine = super().loss("net", batch, generator)["total"]
+            return {"total": mine + super().loss("critic", batch, generator)["total"]}
+
+        def turn(self, step: int) -> str:
+            return "critic"
+
+    stage = Entangled()
+    before = {name: one.clone() for name, one in stage.players["net"].module.named_parameters()}
+    critic = stage.players["critic"].module.weight.clone()
+    train(stage, loop(), tmp_path)
+    for name, one in stage.players["net"].module.named_parameters():
+        assert torch.equal(one, before[name])
+    assert not torch.equal(stage.players["critic"].module.weight, critic)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"batch": 0}, {"accumulate": 0}])
+def test_an_impossible_loop_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(BadInputError, match="must be at least 1"):
+        LoopConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_device_that_is_not_there_is_named() -> None:
+    assert training_device("auto").type in ("cpu", "cuda")
+    for name in ("cuda:99", "abacus"):
+        with pytest.raises(BadInputError, match=f"'{name}' is not available"):
+            training_device(name)
+
+
+def test_an_error_of_the_source_reaches_the_caller(tmp_path: Path) -> None:
+    class Broken(Slopes):
+        def batch(self, step: int, size: int) -> Batch:
+            if step == 4:
+                raise BadInputError("The file is gone; fetch it again.")
+            return super().batch(step, size)
+
+    stage = Tiny()
+    stage.source = Broken()
+    with pytest.raises(BadInputError, match="file is gone"):
+        train(stage, loop(), tmp_path)
+    assert steps_logged(tmp_path) == [1, 2, 3, 4]
 
 
 def test_bfloat16_trains_and_keeps_float32_weights(tmp_path: Path) -> None:
@@ -292,7 +363,7 @@ def test_a_finished_training_is_only_exported_again(tmp_path: Path) -> None:
     assert (tmp_path / "train.jsonl").read_bytes() == log
 
 
-def _child(folder: Path, full: bool) -> int:
+def _child(folder: Path, full: bool, board: bool) -> int:
     if full:
         import resource
 
@@ -304,7 +375,8 @@ def _child(folder: Path, full: bool) -> int:
     else:
         limit = None  # type: ignore[assignment]
     try:
-        result = train(Tiny(wait=0.0 if full else 0.05), loop(), folder, until=limit)
+        config = loop(tensorboard=board)
+        result = train(Tiny(wait=0.0 if full else 0.05), config, folder, until=limit)
     except BadInputError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -313,4 +385,4 @@ def _child(folder: Path, full: bool) -> int:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    raise SystemExit(_child(Path(sys.argv[1]), "full" in sys.argv[2:]))
+    raise SystemExit(_child(Path(sys.argv[1]), "full" in sys.argv[2:], "board" in sys.argv[2:]))
