@@ -9,12 +9,13 @@ streams says which latent frame comes first, and passes the actions of just the 
 """
 
 from collections import deque
+from functools import cache
 
 import torch
 from torch import nn
 
 from dojobench.datasets.actions import ActionEncoder
-from dojobench.datasets.embodiments import ACTION_WIDTH, embodiment, place
+from dojobench.datasets.embodiments import ACTION_WIDTH, EMBODIMENTS, embodiment, place
 from dojobench.datasets.statistics import ActionStatistics
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.net_config import ActionConfig
@@ -102,7 +103,9 @@ def displacement(
     grow without bound in a long rollout (commands that push against the end of the workspace add
     up too), beyond anything seen in training; within the window it has the range that a
     teacher's clip of ``window + 1`` latent frames has, is the same for the teacher and the student
-    in the first frames, and depends on nothing that the student no longer sees.
+    in the first frames, and depends on nothing that the student no longer sees. Openings are an
+    exception: a clip's first is told from the middle of the range (``ActionEncoder``), so their
+    sum since the context frame is the opening itself, bounded, and stays that.
 
     Args:
         actions: ``[batch, time, width]`` of whole groups, relative.
@@ -131,7 +134,9 @@ def displacement(
     if window is not None:
         counted = max(1, window) - 1
         oldest = [max(0, group - counted) for group in range(groups)]
-        before = before - totals[:, oldest] + first.unsqueeze(1)
+        behind = totals[:, oldest] - first.unsqueeze(1)
+        behind[..., opening_slots(width)] = 0
+        before = before - behind
     summed = (grouped + before.unsqueeze(2)).reshape(batch, rows, width)
     return _outside_latent_slots(summed), _outside_latent_slots(totals[:, -1])
 
@@ -147,11 +152,17 @@ class StreamDisplacement:
     def __init__(self, config: ActionConfig, window: int) -> None:
         self._config = config
         self._groups: deque[torch.Tensor] = deque(maxlen=max(1, window) - 1)
+        self._total: torch.Tensor | None = None
 
     @property
     def before(self) -> torch.Tensor | None:
         """Displacement ``[batch, width]`` before the next frame's first action, if any."""
-        return torch.stack(tuple(self._groups)).sum(dim=0) if self._groups else None
+        if self._total is None:
+            return None
+        moved = sum(self._groups, torch.zeros_like(self._total))
+        openings = opening_slots(self._total.shape[-1])
+        moved[:, openings] = self._total[:, openings]
+        return moved
 
     def add(self, actions: torch.Tensor | None) -> None:
         """Goes on past a frame.
@@ -160,7 +171,20 @@ class StreamDisplacement:
             actions: ``[batch, 4, width]`` that led to it; none for frame 0.
         """
         if self._config.cumulative and actions is not None and actions.shape[1]:
-            self._groups.append(actions[:, -1])
+            last = actions[:, -1]
+            self._groups.append(last)
+            self._total = last if self._total is None else self._total + last
+
+
+def opening_slots(width: int) -> list[int]:
+    """Gives the slots that hold openings, of whatever embodiment; none of unplaced actions."""
+    return list(_opening_slots()) if width == ACTION_WIDTH else []
+
+
+@cache
+def _opening_slots() -> tuple[int, ...]:
+    every = EMBODIMENTS.values()
+    return tuple(one.start + slot for one in every for slot in one.slots("opening"))
 
 
 def action_chunks(

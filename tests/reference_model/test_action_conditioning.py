@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dojobench.datasets.actions import to_relative
+from dojobench.datasets.embodiments import embodiment
 from dojobench.datasets.statistics import ActionStatistics
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.action_conditioning import (
@@ -14,6 +15,7 @@ from dojobench.reference_model.action_conditioning import (
     action_chunks,
     action_encoder,
     displacement,
+    opening_slots,
     place_latent_actions,
     spread_over_frames,
 )
@@ -133,6 +135,27 @@ def test_a_student_is_told_how_far_it_is_from_the_oldest_frame_it_sees(window):
         stream.add(actions[:, rows])
     with pytest.raises(ValueError, match="cannot start from one displacement"):
         displacement(actions, PLAIN, targets[:, 0], window=window)
+
+
+def test_an_opening_is_told_as_it_is_however_long_the_stream():
+    statistics = ActionStatistics(
+        name="arm", **{k: np.full(5, v) for k, v in (("minimum", -1.0), ("maximum", 1.0))},
+        mean=np.zeros(5), std=np.ones(5),
+    )  # fmt: skip
+    raw = 2 * torch.rand(1, 48, 5, generator=torch.Generator().manual_seed(0)) - 1
+    config = ActionConfig(cumulative=True)
+    actions = action_encoder(config, "arm", statistics).encode(raw)
+    gripper = embodiment("arm").start + 4
+    assert gripper in opening_slots(384)
+    for window in (1, 3):
+        summed, _ = displacement(actions, config, window=window)
+        torch.testing.assert_close(summed[..., gripper], raw[..., 4], atol=1e-5, rtol=1e-5)
+        stream = StreamDisplacement(config, window)
+        for group in range(12):
+            rows = slice(4 * group, 4 * group + 4)
+            told, _ = displacement(actions[:, rows], config, stream.before, window=window)
+            torch.testing.assert_close(told, summed[:, rows], atol=1e-5, rtol=1e-5)
+            stream.add(actions[:, rows])
 
 
 def test_displacement_of_nothing_is_what_came_before():
