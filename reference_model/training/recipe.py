@@ -18,7 +18,11 @@ from dojobench.reference_model.training.config_values import (
     set_value,
 )
 from dojobench.reference_model.training.dojo_episodes import DojoDataConfig
+from dojobench.reference_model.training.latent_action_stage import LatentActionStageConfig
+from dojobench.reference_model.training.latents import LatentConfig
 from dojobench.reference_model.training.settings import flat_settings
+from dojobench.reference_model.training.tokenizer_stage import TokenizerStageConfig
+from dojobench.reference_model.training.world_model_stage import WorldModelStageConfig
 
 RECIPE = "recipe.json"
 """Name of the file in a run's folder that holds all values of its recipe."""
@@ -31,10 +35,20 @@ class Recipe:
     Attributes:
         name: Of the recipe.
         data: Episodes to make.
+        tokenizer: How it is trained.
+        latent_actions: How the latent action model is trained.
+        latents: How episodes are encoded.
+        pretrain: Phase 1, on human video.
+        posttrain: Phase 2, on a robot.
     """
 
     name: str = "unnamed"
     data: DojoDataConfig = field(default_factory=DojoDataConfig)
+    tokenizer: TokenizerStageConfig = field(default_factory=TokenizerStageConfig)
+    latent_actions: LatentActionStageConfig = field(default_factory=LatentActionStageConfig)
+    latents: LatentConfig = field(default_factory=LatentConfig)
+    pretrain: WorldModelStageConfig = field(default_factory=WorldModelStageConfig)
+    posttrain: WorldModelStageConfig = field(default_factory=WorldModelStageConfig.posttraining)
 
 
 def read_recipe(

@@ -6,10 +6,24 @@ from pathlib import Path
 from typing import TypeAlias
 
 from dojobench.protocol.errors import BadInputError
+from dojobench.reference_model.lam import LatentActionModel
+from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.training.dojo_episodes import make_dojo_data
-from dojobench.reference_model.training.loop import TrainResult
+from dojobench.reference_model.training.episodes import EpisodeStore
+from dojobench.reference_model.training.latent_action_stage import LatentActionStage
+from dojobench.reference_model.training.latents import (
+    LatentStore,
+    encode_episodes,
+    read_latent_actions,
+)
+from dojobench.reference_model.training.loop import TrainResult, train, training_device
 from dojobench.reference_model.training.recipe import Recipe, settle_recipe
 from dojobench.reference_model.training.stopping import TrainingStopped
+from dojobench.reference_model.training.tokenizer_stage import TokenizerStage
+from dojobench.reference_model.training.world_model_stage import (
+    WorldModelStage,
+    WorldModelStageConfig,
+)
 
 Until: TypeAlias = Callable[[], bool]
 """Asked now and then; true once the time is up."""
@@ -63,7 +77,68 @@ def _data(recipe: Recipe, run: Path, until: Until) -> Path:
     return product(run, "data")
 
 
-STAGES: dict[str, StageRunner] = {"data": _data}
+def _tokenizer(recipe: Recipe, run: Path, until: Until) -> Path:
+    config = recipe.tokenizer
+    stage = TokenizerStage(config, EpisodeStore(product(run, "data")))
+    return finished(train(stage, config.loop, run / stage.name, settings=config, until=until))
+
+
+def _latent_actions(recipe: Recipe, run: Path, until: Until) -> Path:
+    config = recipe.latent_actions
+    stage = LatentActionStage(config, EpisodeStore(product(run, "data")))
+    return finished(train(stage, config.loop, run / stage.name, settings=config, until=until))
+
+
+def _latents(recipe: Recipe, run: Path, until: Until) -> Path:
+    del until
+    store, folder = EpisodeStore(product(run, "data")), run / PRODUCTS["latents"]
+    device = training_device("auto")
+    tokenizer = CausalTokenizer.load(product(run, "tokenizer")).eval().to(device)
+    encode_episodes(store, tokenizer, folder, recipe.latents)
+    wanting = groups_with_latent_actions(recipe)
+    if wanting:
+        model = LatentActionModel.load(product(run, "latent_actions")).eval().to(device)
+        read_latent_actions(store, model, folder, groups=wanting)
+    return folder
+
+
+def groups_with_latent_actions(recipe: Recipe) -> list[str]:
+    """Names the groups that a stage of the recipe conditions on latent actions."""
+    names: dict[str, None] = {}
+    for config in (recipe.pretrain, recipe.posttrain):
+        if config.conditioning == "latent":
+            names |= dict.fromkeys((*config.groups, *config.held_out))
+    return list(names)
+
+
+def open_latents(run: Path) -> LatentStore:
+    """Opens the latents of a run, as the stages of the world model read them."""
+    return LatentStore(EpisodeStore(product(run, "data")), product(run, "latents"))
+
+
+def _pretrain(recipe: Recipe, run: Path, until: Until) -> Path:
+    return _world_model(recipe.pretrain, "pretrain", run, until)
+
+
+def _posttrain(recipe: Recipe, run: Path, until: Until) -> Path:
+    return _world_model(recipe.posttrain, "posttrain", run, until)
+
+
+def _world_model(config: WorldModelStageConfig, name: str, run: Path, until: Until) -> Path:
+    tokenizer = CausalTokenizer.load(product(run, "tokenizer"))
+    pretrained = product(run, "pretrain") if config.start == "pretrained" else None
+    stage = WorldModelStage(config, open_latents(run), tokenizer, name=name, pretrained=pretrained)
+    return finished(train(stage, config.loop, run / name, settings=config, until=until))
+
+
+STAGES: dict[str, StageRunner] = {
+    "data": _data,
+    "tokenizer": _tokenizer,
+    "latent_actions": _latent_actions,
+    "latents": _latents,
+    "pretrain": _pretrain,
+    "posttrain": _posttrain,
+}
 """What runs each stage."""
 
 

@@ -1,0 +1,406 @@
+"""The teacher's trajectories: how noise becomes video, kept at the times a student will know.
+
+The student's warm-up learns where the teacher's flow ends from where it passes. For each window
+the states at the student's times and the clean end are kept
+(``inference/inference_gr00t_warmup.py`` of NVIDIA/DreamDojo at 02f119b: 10,000 windows, 35 UniPC
+steps, of which steps 0, 9, 18, 27 and the end are kept). Windows may be longer than the teacher's
+horizon: it then goes on chunk by chunk, as in evaluation, and the student learns beforehand what
+frames look like whose window slides.
+
+A folder holds ``trajectories.json`` and shards ``trajectories-00000.safetensors``, each written
+whole or not at all; making them again makes what is missing.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dojobench.datasets.files import write_atomically
+from dojobench.datasets.json_files import read_model
+from dojobench.datasets.progress import track
+from dojobench.protocol.errors import BadInputError
+from dojobench.reference_model.dit import WorldModelNet
+from dojobench.reference_model.generation import SamplerConfig, sample
+from dojobench.reference_model.samplers import Solver, schedule
+from dojobench.reference_model.tensor_file import Planned, write_tensors
+from dojobench.reference_model.training.schedule import step_generator
+from dojobench.reference_model.training.stage import Batch, Source
+from dojobench.reference_model.training.windows import (
+    conditions_of,
+    still_latent,
+    window_actions,
+)
+from dojobench.reference_model.video_tokenizer import VideoTokenizer
+
+INDEX = "trajectories.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrajectoriesConfig:
+    """Which trajectories are made; the defaults are the published ones.
+
+    Attributes:
+        windows: Number of windows.
+        latents: Latent frames of a window, context included. Beyond ``horizon`` the teacher goes
+            on chunk by chunk, by ``horizon - 1`` latent frames from the last frame encoded anew.
+        horizon: Latent frames of a clip that the teacher was trained on.
+        steps: The student's steps, at most ``solver_steps``.
+        kept: ``student`` puts the solver's nearest times at the student's own, so that what is
+            learnt is what is asked later; ``released`` keeps the nearest of the solver's.
+        solver: The teacher's solver.
+        solver_steps: Network passes.
+        shift: Timestep shift; the teacher's own where ``None``.
+        batch: Windows at once.
+        shard_batches: Batches of a shard.
+        dtype: Number format of stored latents.
+        precision: Of the teacher's passes.
+        seed: Of the noise.
+    """
+
+    windows: int = 10_000
+    latents: int = 4
+    horizon: int = 4
+    steps: int = 4
+    kept: Literal["student", "released"] = "student"
+    solver: Solver = "unipc"
+    solver_steps: int = 35
+    shift: float | None = None
+    batch: int = 16
+    shard_batches: int = 32
+    dtype: Literal["float16", "float32"] = "float16"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        chunk = self.horizon - 1
+        if self.horizon < 2 or self.latents < 2 or (self.latents - 1) % chunk:
+            raise BadInputError(
+                f"Trajectories of {self.latents} latent frames cannot be made by a teacher of "
+                f"{self.horizon}; give 1 + a multiple of {max(chunk, 1)}."
+            )
+        if not 1 <= self.steps <= self.solver_steps or self.windows < 1:
+            raise BadInputError(
+                f"{self.windows} trajectories of {self.solver_steps} steps cannot be kept at "
+                f"{self.steps} times; give at least one window and at most as many times as steps."
+            )
+
+    def times(self, shift: float) -> tuple[list[float], list[int]]:
+        """Gives the solver's times, and which of them are kept.
+
+        Args:
+            shift: The teacher's, which ``shift`` overrules.
+
+        Returns:
+            ``solver_steps + 1`` times descending to 0, and ``steps`` indices; of 35 steps and
+            four times 0, 9, 18 and 27.
+        """
+        shift = self.shift or shift
+        kept = [math.ceil(i * self.solver_steps / self.steps) for i in range(self.steps)]
+        if self.kept == "released":
+            return SamplerConfig(
+                steps=self.solver_steps, shift=shift, released_times=True
+            ).times(), kept
+        times = schedule(self.solver_steps, shift, last=0.0)
+        for index, time in zip(kept, schedule(self.steps, shift, last=0.0), strict=False):
+            times[index] = time
+        return times, kept
+
+
+class TrajectoryIndex(BaseModel):
+    """What ``trajectories.json`` says.
+
+    Attributes:
+        format: Version of the files.
+        settings: The config they were made with.
+        origin: What they were made from, such as the teacher's hash.
+        times: Times that are kept, from noise towards clean.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int = 1
+    settings: dict[str, int | float | str | None]
+    origin: dict[str, str]
+    times: tuple[float, ...]
+
+    def shards(self) -> list[range]:
+        """Gives the windows of each shard."""
+        windows, batch, batches = (
+            int(self.settings[key] or 0) for key in ("windows", "batch", "shard_batches")
+        )
+        size = batch * batches
+        return [range(start, min(windows, start + size)) for start in range(0, windows, size)]
+
+
+def make_trajectories(
+    config: TrajectoriesConfig,
+    teacher: WorldModelNet,
+    source: Source,
+    folder: Path,
+    *,
+    tokenizer: VideoTokenizer | None = None,
+    text: Tensor | None = None,
+    origin: Mapping[str, str] | None = None,
+    until: Callable[[], bool] | None = None,
+) -> bool:
+    """Makes trajectories, or what is missing of them, on the teacher's device.
+
+    Args:
+        config: Which.
+        teacher: Its flow is followed; put into evaluation mode.
+        source: ``latents [B, C, T, Y, X]`` and ``actions [B, 4 (T - 1), width]``, with T at least
+            ``config.latents``; of the latents only the first frame is used.
+        folder: Where they go.
+        tokenizer: Needed for windows beyond the teacher's horizon.
+        text: ``[1, L, features]`` for networks that attend to one.
+        origin: Texts that say what they are made from; others are refused when going on.
+        until: Asked after each shard whether to stop.
+
+    Returns:
+        Whether all are there.
+
+    Raises:
+        BadInputError: If the folder holds others, or they cannot be written.
+    """
+    if config.latents > config.horizon and tokenizer is None:
+        raise BadInputError(
+            f"Trajectories of {config.latents} latent frames go beyond the teacher's "
+            f"{config.horizon} and need the tokenizer; give it, or shorter ones."
+        )
+    times, kept = config.times(teacher.config.shift)
+    index = TrajectoryIndex(
+        settings=asdict(config), origin=dict(origin or {}), times=tuple(times[i] for i in kept)
+    )
+    _claim(folder, index)
+    teacher.eval()
+    missing = [
+        (number, members)
+        for number, members in enumerate(index.shards())
+        if not (folder / _shard_file(number)).is_file()
+    ]
+    total = sum(-(-len(members) // config.batch) for _, members in missing)
+    follow = _Follower(config, teacher, times, kept, tokenizer=tokenizer, text=text)
+
+    def batches() -> Iterator[tuple[int, int, int]]:
+        for number, members in missing:
+            for start in range(members.start, members.stop, config.batch):
+                yield number, start // config.batch, min(config.batch, members.stop - start)
+
+    parts: list[Batch] = []
+    left = {number: len(members) for number, members in missing}
+    for number, step, size in track(batches(), "trajectories", total):
+        whole = source.batch(step, config.batch)
+        generator = step_generator(config.seed, step, teacher.device)
+        made = follow(whole["latents"], whole["actions"], generator)
+        parts.append({name: one[:size] for name, one in made.items()})
+        left[number] -= size
+        if left[number]:
+            continue
+        _write_shard(folder / _shard_file(number), parts, config)
+        parts = []
+        if until is not None and until():
+            return number == missing[-1][0]
+    return True
+
+
+class _Follower:
+    """Follows the teacher's flow for a batch of windows."""
+
+    def __init__(
+        self,
+        config: TrajectoriesConfig,
+        teacher: WorldModelNet,
+        times: list[float],
+        kept: list[int],
+        *,
+        tokenizer: VideoTokenizer | None,
+        text: Tensor | None,
+    ) -> None:
+        self._config, self._teacher = config, teacher
+        self._times, self._kept = times, kept
+        self._tokenizer, self._text = tokenizer, text
+        self._sampler = SamplerConfig(
+            solver=config.solver,
+            steps=config.solver_steps,
+            released_times=config.kept == "released",
+        )
+
+    @torch.no_grad()
+    def __call__(self, latents: Tensor, actions: Tensor, generator: torch.Generator) -> Batch:
+        """Gives ``clean``, ``states`` and ``actions`` of windows, on the CPU."""
+        config, device = self._config, self._teacher.device
+        frames, chunk = config.latents, config.horizon - 1
+        if latents.shape[2] < frames:
+            raise BadInputError(
+                f"The windows have {latents.shape[2]} latent frames, and trajectories are to have "
+                f"{frames}; draw longer windows or make shorter trajectories."
+            )
+        clean = latents[:, :, :1].to(device).float()
+        per = self._teacher.config.actions.per_latent
+        actions = actions[:, : per * (frames - 1)].to(device)
+        states: list[Tensor] = []
+        for first in range(0, frames - 1, chunk):
+            context = clean if self._tokenizer is None else still_latent(self._tokenizer, clean)
+            led = window_actions(
+                actions, self._teacher.config.actions, first=first, stop=first + chunk + 1
+            )
+            passed, end = self._follow(context, led, generator)
+            states.append(passed)
+            clean = torch.cat([clean, end], dim=2)
+        made = {"clean": clean, "states": torch.cat(states, dim=3), "actions": actions}
+        return {name: one.cpu() for name, one in made.items()}
+
+    def _follow(
+        self, context: Tensor, actions: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Gives the states ``[B, steps, C, chunk, Y, X]`` and the end ``[B, C, chunk, Y, X]``."""
+        passed: list[Tensor] = []
+
+        def keep(step: int, time: float, state: Tensor) -> None:
+            del time
+            if step in self._kept:
+                passed.append(state.float())
+
+        wanted = self._config.precision == "bfloat16"
+        with torch.autocast(context.device.type, dtype=torch.bfloat16, enabled=wanted):
+            made = sample(
+                self._teacher,
+                context,
+                actions,
+                config=self._sampler,
+                generator=generator,
+                on_step=keep,
+                times=self._times,
+                **conditions_of(self._teacher, context, self._text),
+            )
+        return torch.stack(passed, dim=1), made[:, :, 1:]
+
+
+def _shard_file(number: int) -> str:
+    return f"trajectories-{number:05d}.safetensors"
+
+
+def _claim(folder: Path, index: TrajectoryIndex) -> None:
+    """Writes what the trajectories are to be, or sees that they are what stands there."""
+    path = folder / INDEX
+    if not path.is_file():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BadInputError(
+                f"The folder {folder} cannot be made ({(error.strerror or 'error').lower()}); "
+                "choose another place."
+            ) from error
+        text = json.dumps(index.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+        write_atomically(path, text.encode())
+        return
+    there, wanted = read_model(path, TrajectoryIndex), index
+    before, now = ({**one.settings, **one.origin} for one in (there, wanted))
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            raise BadInputError(
+                f"The trajectories in {folder} were made with {name} = {before.get(name)}, and "
+                f"now it is {now.get(name)}; set it back, or delete the folder."
+            )
+
+
+def _write_shard(path: Path, parts: list[Batch], config: TrajectoriesConfig) -> None:
+    """Writes a shard; of the actions only the columns that are not zero throughout."""
+    tensors = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    actions = tensors.pop("actions")
+    columns = actions.flatten(0, 1).abs().amax(dim=0).nonzero().flatten()
+    tensors |= {"actions": actions[..., columns], "columns": columns}
+    stored = getattr(torch, config.dtype)
+    planned = {
+        name: Planned(
+            dtype=stored if name in ("clean", "states") else one.dtype, shape=tuple(one.shape)
+        )
+        for name, one in tensors.items()
+    }
+    notes = {"dojobench": "trajectories", "width": str(actions.shape[-1])}
+    write_tensors(path, planned, tensors.__getitem__, metadata=notes)
+
+
+class TrajectorySource:
+    """Trajectories, drawn at random; see ``Source``.
+
+    Args:
+        folder: What ``make_trajectories`` filled.
+        first: First window to be drawn.
+        stop: One past the last; all where ``None``. The rest can be held out.
+        seed: Of all chance.
+
+    Attributes:
+        index: What they are.
+        windows: Which are drawn from.
+
+    Raises:
+        BadInputError: If the folder is not whole.
+    """
+
+    def __init__(
+        self, folder: Path, *, first: int = 0, stop: int | None = None, seed: int = 0
+    ) -> None:
+        self.index = read_model(folder / INDEX, TrajectoryIndex)
+        shards = self.index.shards()
+        self.windows = range(first, shards[-1].stop)[: None if stop is None else stop - first]
+        if not self.windows:
+            raise BadInputError(
+                f"There are {shards[-1].stop} trajectories in {folder}, none of them from {first} "
+                f"to before {stop}; make more or hold out fewer."
+            )
+        self._size, self._seed = len(shards[0]), seed
+        self._paths = [folder / _shard_file(number) for number in range(len(shards))]
+        for path in self._paths:
+            if not path.is_file():
+                raise BadInputError(
+                    f"The trajectories in {folder} are not whole: {path.name} is missing; run the "
+                    "stage 'trajectories' again, which makes what is missing."
+                )
+
+    def batch(self, step: int, size: int) -> Batch:
+        """Gives the batch of a step; see ``Source.batch``.
+
+        Returns:
+            ``clean [size, C, T, Y, X]``, the context first, then where the flow ends; ``states
+            [size, n, C, T - 1, Y, X]`` on the way; ``times [size, n]`` of these; ``actions [size,
+            4 (T - 1), width]``. All float32.
+        """
+        rng = np.random.default_rng((0x70B1, self._seed, step))
+        return self.take(self.windows[int(n)] for n in rng.integers(len(self.windows), size=size))
+
+    def take(self, numbers: Iterator[int] | range) -> Batch:
+        """Gives windows by number, as ``batch`` does."""
+        samples = [self._window(number) for number in numbers]
+        batch = {name: torch.stack([one[name] for one in samples]) for name in samples[0]}
+        times = torch.tensor(self.index.times, dtype=torch.float32)
+        return {**batch, "times": times.expand(len(samples), -1).contiguous()}
+
+    def _window(self, number: int) -> Batch:
+        path, row = self._paths[number // self._size], number % self._size
+        try:
+            # Opened anew: the file is mapped, and a thread's handle is no other's.
+            with safe_open(path, framework="pt") as file:
+                width = int((file.metadata() or {})["width"])
+                found = {
+                    name: file.get_slice(name)[row].float()
+                    for name in ("clean", "states", "actions")
+                }
+                columns = file.get_tensor("columns")
+        except (SafetensorError, OSError, KeyError, ValueError) as error:
+            raise BadInputError(
+                f"{path} is no whole file of trajectories; delete it and run the stage "
+                "'trajectories' again."
+            ) from error
+        actions = torch.zeros(len(found["actions"]), width)
+        actions[:, columns] = found["actions"]
+        return {**found, "actions": actions}
