@@ -9,6 +9,7 @@ text2world_model_rectified_flow.py`` of NVIDIA/DreamDojo at 02f119b). Nothing is
 
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -247,9 +248,8 @@ def open_published(
         )
     encoder = action_encoder(net.config.actions, embodiment, statistics, columns)
     sampler = SamplerConfig(steps=steps, shift=net.config.shift, released_times=True)
-    return TeacherModel(
-        spec, Parts(net=net, tokenizer=tokenizer, encoder=encoder, text=text), sampler=sampler
-    )
+    parts = Parts(net=net, tokenizer=tokenizer, encoder=encoder, text=text)
+    return TeacherModel(spec, parts, sampler=sampler, continues=True)
 
 
 def _columns(
@@ -283,7 +283,7 @@ def load_text(path: Path) -> torch.Tensor:
             found: object = load_file(path)
         else:
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+    except (SafetensorError, UnpicklingError, OSError, RuntimeError, ValueError, EOFError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
         raise BadInputError(
             f"{path} cannot be read as a text embedding ({reason}); fetch it again."

@@ -55,6 +55,9 @@ class ModelDescription:
         context_frames: Context frames that it is started with, 1 + 4k: the first by itself, the
             others in groups of four.
         chunk: Actions, and so frames, that a teacher samples at once, a multiple of 4.
+        continues: Whether a teacher takes a chunk's first actions relative to the action before
+            it (published), or like a rollout's first, of which nothing is known; as the windows
+            were that it was trained on.
         action_space: The actions that it understands; the embodiment says which slots they fill.
         statistics: ``name``, ``min``, ``max``, ``mean`` and ``std`` of the actions it was trained
             on, by which they are normalised.
@@ -72,6 +75,7 @@ class ModelDescription:
     frame_rate: float
     context_frames: int = 1
     chunk: int = 12
+    continues: bool = False
     action_space: ActionSpace
     statistics: dict[str, Any]
     columns: tuple[int, ...] | None = None

@@ -65,13 +65,22 @@ class LatentSession(ABC):
     answered; when more actions of it come, it is made again from the same noise. So chunks begin
     at the same frames however the actions are cut into steps, and a frame never depends on an
     action that was not yet given. Whole chunks at a time cost nothing extra.
+
+    Args:
+        spec: The model's.
+        parts: The model's.
+        size: Actions of a chunk, a multiple of 4.
+        context: Frames that it is started with, where the model is.
+        continues: Whether a chunk's first actions are relative to the action before it; otherwise
+            they are taken as a rollout's first, of which nothing is known.
     """
 
     def __init__(
-        self, spec: ModelSpec, parts: Parts, *, size: int, batch: int, device: torch.device
+        self, spec: ModelSpec, parts: Parts, *, size: int, context: Frames, continues: bool
     ) -> None:
         self._spec, self._parts, self._size = spec, parts, size
-        self._batch, self._device = batch, device
+        self._continues = continues
+        self._batch, self._device = context.shape[0], context.device
         self._known: torch.Tensor | None = None
         self._previous: torch.Tensor | None = None
         self._position = 0
@@ -98,7 +107,9 @@ class LatentSession(ABC):
             whole = known.shape[1] == self._size
             made.append(self._make(self._encoded(known), before, known.shape[1], whole=whole))
             if whole:
-                self._previous, self._known = known[:, -1], None
+                if self._continues:
+                    self._previous = self._parts.encoder.standing(known, self._previous)
+                self._known = None
                 self._position += self._size
         return torch.cat(made, dim=1).to(home)
 

@@ -35,7 +35,8 @@ class StudentSession(LatentSession):
 
     def __init__(self, model: StudentModel, context: Frames, seed: int) -> None:
         batch = context.shape[0]
-        super().__init__(model.spec, model.parts, size=GROUP, batch=batch, device=context.device)
+        # Groups after the first continue it, in the windows it was trained on as here.
+        super().__init__(model.spec, model.parts, size=GROUP, context=context, continues=True)
         self._seed = seed
         latents = self._parts.tokenizer.encode(context)
         self._decoder = self._parts.tokenizer.stream_decoder()

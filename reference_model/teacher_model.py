@@ -23,13 +23,21 @@ class TeacherModel(LatentModel):
     Attributes:
         sampler: How.
         chunk: Actions sampled at once, a multiple of 4.
+        continues: Whether a chunk's first actions are relative to the action before the chunk, as
+            the released loader has them, or like a rollout's first, of which nothing is known.
     """
 
     def __init__(
-        self, spec: ModelSpec, parts: Parts, *, sampler: SamplerConfig, chunk: int = 12
+        self,
+        spec: ModelSpec,
+        parts: Parts,
+        *,
+        sampler: SamplerConfig,
+        chunk: int = 12,
+        continues: bool = False,
     ) -> None:
         super().__init__(replace(spec, native_chunk=chunk, any_chunk=True), parts)
-        self.sampler, self.chunk = sampler, chunk
+        self.sampler, self.chunk, self.continues = sampler, chunk, continues
 
     def _open(self, context: Frames, seed: int) -> "TeacherSession":
         return TeacherSession(self, context, seed)
@@ -47,8 +55,8 @@ class TeacherSession(LatentSession):
             model.spec,
             model.parts,
             size=model.chunk,
-            batch=context.shape[0],
-            device=context.device,
+            context=context,
+            continues=model.continues,
         )
         self._model, self._seed = model, seed
         self._shown = context

@@ -109,7 +109,13 @@ def build_model(description: ModelDescription, parts: Parts, *, weights: str) ->
     )
     if description.kind == "student":
         return StudentModel(spec, parts, stream=description.stream)
-    return TeacherModel(spec, parts, sampler=description.sampler, chunk=description.chunk)
+    return TeacherModel(
+        spec,
+        parts,
+        sampler=description.sampler,
+        chunk=description.chunk,
+        continues=description.continues,
+    )
 
 
 def nano_teacher(
