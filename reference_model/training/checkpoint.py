@@ -116,7 +116,7 @@ def write_checkpoint(
         "settings": json.dumps(dict(settings), sort_keys=True),
         **state,
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.tmp")
     try:
         with writing(path):
             _save(whole, temporary)

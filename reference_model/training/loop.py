@@ -6,7 +6,6 @@ and weights, moments and average are in the checkpoint. It is one process here; 
 FSDP2, shard the modules before ``train`` and gather in ``checkpoint.collect`` and ``restore``.
 """
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +29,7 @@ from dojobench.reference_model.training.checkpoint import (
 )
 from dojobench.reference_model.training.ema import AveragedWeights
 from dojobench.reference_model.training.feeding import Feeder
+from dojobench.reference_model.training.folder_lock import locked
 from dojobench.reference_model.training.schedule import learning_rate, step_generator
 from dojobench.reference_model.training.settings import flat_settings
 from dojobench.reference_model.training.stage import OptimizerConfig, Stage
@@ -53,7 +53,7 @@ class LoopConfig:
         log_every: Steps between lines of the log.
         validate_every: Steps between validations; 0 validates after the last only.
         sample_every: Steps between sample videos; 0 makes none.
-        checkpoint_every: Steps between checkpoints.
+        checkpoint_every: Most steps between checkpoints.
         checkpoint_minutes: Most minutes between checkpoints.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda``, ``cuda:1``.
         compile: Whether to compile the players' modules.
@@ -143,11 +143,14 @@ def train(
         until: Asked after each step whether to stop.
 
     Raises:
-        BadInputError: If the folder belongs to another training, the disk is full, or the loss
-            is no number ``skip_limit`` times in a row; the last checkpoint stays.
+        BadInputError: If the folder belongs to another training or one is under way in it, the
+            disk is full, or the loss is no number ``skip_limit`` times in a row; the last
+            checkpoint stays.
         KeyboardInterrupt: After a checkpoint, if interrupted.
     """
-    with StopSignals() as stop:
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder), StopSignals() as stop:
         run = _Run(stage, config, folder, settings)
         try:
             run.advance(lambda: stop.received is not None or (until is not None and until()))
@@ -196,8 +199,6 @@ class _Run:
                 "stage": settings,
             }
         )
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
         self.progress = self._resume()
         if config.compile:
             for player in self.players.values():
@@ -322,10 +323,9 @@ class _Run:
         if config.sample_every and (last or step % config.sample_every == 0):
             self.sample()
         minutes = (time.monotonic() - self._saved_at) / 60
+        due = step - self._saved_step >= config.checkpoint_every
         # Amid steps that came to nothing the former checkpoint is the good one.
-        if self.progress.skipped_in_row == 0 and (
-            step % config.checkpoint_every == 0 or minutes >= config.checkpoint_minutes
-        ):
+        if self.progress.skipped_in_row == 0 and (due or minutes >= config.checkpoint_minutes):
             self.save()
 
     def validate(self) -> None:
@@ -395,7 +395,7 @@ def write_sample(path: Path, video: Tensor) -> None:
     """
     frames = video.permute(0, 2, 3, 1).cpu().numpy()
     edge = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{path.name}")
     with writing(path):
         try:
             sink = VideoSink(temporary, rate=_SAMPLE_RATE)

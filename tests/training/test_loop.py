@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from dojobench.protocol.errors import BadInputError
@@ -106,6 +107,10 @@ def steps_logged(folder: Path) -> list[int]:
     return [one["step"] for one in read_log(folder / "train.jsonl") if "losses" in one]
 
 
+def losses(folder: Path) -> list[dict[str, float]]:
+    return [one["losses"] for one in read_log(folder / "train.jsonl") if "losses" in one]
+
+
 def told(folder: Path) -> list[object]:
     """The log without what the clock says."""
     clock = ("seconds", "rate")
@@ -162,6 +167,7 @@ def test_killed_at_random_moments_it_resumes_exactly(tmp_path: Path) -> None:
             kills += 1
         child.wait()
     assert kills == 2
+    assert not [one for one in folder.iterdir() if one.name.startswith(".")]
     assert weights(folder) == weights(tmp_path / "straight")
     assert steps_logged(folder) == list(range(1, 31))
     assert told(folder) == told(tmp_path / "straight")
@@ -178,6 +184,73 @@ def test_a_signal_stops_it_with_a_checkpoint(tmp_path: Path, number: signal.Sign
     assert 3 <= done[-1] < 30
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
     assert saved["progress"]["step"] == done[-1]
+
+
+def test_only_one_process_trains_in_a_folder(tmp_path: Path) -> None:
+    child = subprocess.Popen([sys.executable, __file__, str(tmp_path)])
+    while not steps_logged(tmp_path):
+        time.sleep(0.02)
+    with pytest.raises(BadInputError, match="Another process is training in"):
+        train(Tiny(), loop(), tmp_path)
+    child.kill()
+    child.wait()
+    assert train(Tiny(), loop(), tmp_path).finished
+
+
+def test_bfloat16_resumes_exactly_too(tmp_path: Path) -> None:
+    config = loop(precision="bfloat16", accumulate=2)
+    train(Tiny(), config, tmp_path / "straight")
+    stage = Tiny()
+    train(stage, config, tmp_path / "stopped", until=lambda: stage.seen == 12)
+    train(Tiny(), config, tmp_path / "stopped")
+    assert weights(tmp_path / "stopped") == weights(tmp_path / "straight")
+
+
+@pytest.mark.slow
+def test_compiled_it_learns_the_same(tmp_path: Path) -> None:
+    class Plain(Tiny):
+        """No dropout, whose compiled chance is another one."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.players["net"].module[2].p = 0.0
+
+    eager, compiled = Plain(), Plain()
+    train(eager, loop(), tmp_path / "eager")
+    train(compiled, loop(compile=True), tmp_path / "compiled", until=lambda: compiled.seen == 9)
+    train(Plain(), loop(compile=True), tmp_path / "compiled")
+    for one, other in zip(losses(tmp_path / "eager"), losses(tmp_path / "compiled"), strict=True):
+        assert one == pytest.approx(other, rel=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_it_trains_and_resumes_on_a_gpu(tmp_path: Path, precision: str) -> None:
+    class OnGpu(Tiny):
+        """Its chance is drawn on the batch's device."""
+
+        def loss(
+            self, player: str, batch: Batch, generator: torch.Generator
+        ) -> dict[str, torch.Tensor]:
+            assert batch["inputs"].is_cuda
+            noise = torch.randn(batch["inputs"].shape, generator=generator, device="cuda")
+            made = self.players[player].module(batch["inputs"] + 0.1 * noise)
+            self.seen += 1
+            return {"total": (made - batch["targets"]).square().mean()}
+
+        def validate(self, module: nn.Module) -> dict[str, float]:
+            return {}
+
+    config = loop(device="cuda", precision=precision)
+    train(OnGpu(), config, tmp_path / "straight")
+    stage = OnGpu()
+    train(stage, config, tmp_path / "stopped", until=lambda: stage.seen >= 11)
+    assert train(OnGpu(), config, tmp_path / "stopped").finished
+    told_straight = read_log(tmp_path / "straight" / "train.jsonl")[-1]
+    told_stopped = read_log(tmp_path / "stopped" / "train.jsonl")[-1]
+    assert told_straight["step"] == told_stopped["step"] == 30
+    a, b = (load_file(tmp_path / name / "tiny.safetensors") for name in ("straight", "stopped"))
+    torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_batches_made_ahead_change_nothing(tmp_path: Path) -> None:
