@@ -23,6 +23,9 @@ REQUEUE = 75
 GRACE_SECONDS = 60.0
 """How long a command has to save its state; after that its last checkpoint has to do."""
 
+_PREEMPTION = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
+"""The signal that Slurm sends ahead of a time limit, meant for submitit."""
+_STOPS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 _TAIL_BYTES = 4096
 
 
@@ -38,7 +41,6 @@ class Child:
 
     Attributes:
         code: Exit code once it ended, negative for the signal that ended it.
-        asked: The signal by which it was asked to stop.
     """
 
     def __init__(self, job: JobFile, stem: Path) -> None:
@@ -52,8 +54,11 @@ class Child:
             BadInputError: If the program does not exist or the output cannot be written.
         """
         self.code: int | None = None
-        self.asked: int | None = None
+        self._forced = False
         threads = {"OMP_NUM_THREADS": str(job.cpus)}
+        # Some clusters signal all processes of a job, and who does not know this signal dies of
+        # it. A signal that comes while it is blocked here waits.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, {_PREEMPTION})
         try:
             with (
                 stem.with_name(stem.name + ".out").open("ab") as out,
@@ -73,6 +78,8 @@ class Child:
                 f"Job '{job.name}' cannot be started: {error.filename}: {error.strerror}; see its "
                 "program and folder in the plan."
             ) from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
         # A thread waits, for what asks after the code may be a signal handler, which must not
         # meet a lock that the code below it holds.
         threading.Thread(target=self._reap, daemon=True).start()
@@ -80,10 +87,9 @@ class Child:
     def _reap(self) -> None:
         self.code = self._process.wait()
 
-    def ask(self, number: int) -> None:
-        """Sends a signal that means "save your state and stop"."""
-        self.asked = number
-        self._process.send_signal(number)
+    def ask(self) -> None:
+        """Sends the signal that means "save your state and stop"."""
+        self._process.send_signal(signal.SIGTERM)
 
     def wait(self, seconds: float) -> bool:
         """Waits for the end; says whether it came in time."""
@@ -93,7 +99,8 @@ class Child:
         return self.code is not None
 
     def kill(self) -> None:
-        """Ends the process and its own children at once."""
+        """Ends the process and its own children at once; that is a stop, not a failure."""
+        self._forced = True
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self.wait(10)
@@ -102,12 +109,11 @@ class Child:
     def stopped(self) -> bool:
         """Whether it ended to be started again, rather than by success or failure.
 
-        A command that does not know the signal dies of it. All of the project's commands go on
-        where they were, so that is a stop, too.
+        A command that does not know the signals by which it is asked to stop dies of them. All
+        of the project's commands go on where they were, so that is a stop, too.
         """
-        if self.code == REQUEUE:
-            return True
-        return self.asked is not None and self.code in (-self.asked, 128 + self.asked)
+        deaths = {code for number in _STOPS for code in (-number, 128 + number)}
+        return self._forced or self.code == REQUEUE or self.code in deaths
 
 
 def note_start(state: Path, job: JobFile, attempts: int, slurm_id: str | None) -> None:

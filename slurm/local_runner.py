@@ -168,13 +168,11 @@ class LocalRun:
         if self._stop is None:  # where an error leads here, nothing may be started again
             self._stop = signal.SIGTERM
         for child in self._children.values():
-            child.ask(signal.SIGTERM)
+            child.ask()
         end = time.monotonic() + GRACE_SECONDS
         for child in self._children.values():
             if not child.wait(end - time.monotonic()):
                 child.kill()
-                # By our own hand, so no failure of the command's.
-                child.asked = signal.SIGKILL
         self._look()
 
 

@@ -81,7 +81,7 @@ class OneMachineCluster:
         nodes: int = 2,
         cpus: int = 8,
         memory_mb: int = 16000,
-        restart_seconds: int = 2,
+        restart_seconds: int = 5,
     ) -> None:
         """Describes a cluster; entering it starts the daemons.
 
@@ -89,7 +89,7 @@ class OneMachineCluster:
             nodes: Number of nodes; each is also a partition of its own, named like the node.
             cpus: What a node says to have; jobs are not confined to it.
             memory_mb: Likewise.
-            restart_seconds: How long a requeued job waits, at least.
+            restart_seconds: How long a requeued job waits; Slurm takes no less than 5.
 
         Raises:
             BadInputError: If Slurm or munge is not installed.

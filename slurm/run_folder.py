@@ -51,8 +51,7 @@ def prepare_run(plan: Plan, run: Path) -> None:
     Raises:
         BadInputError: If the folder holds a run of another plan, or cannot be written.
     """
-    if (run / PLAN_FILE).is_file():
-        _require_same(plan, read_plan(run / PLAN_FILE), run)
+    require_same_plan(plan, run)
     write_whole(run / PLAN_FILE, plan_to_json(plan))
     for job in plan.jobs:
         for task in job.tasks():
@@ -125,9 +124,17 @@ def is_running(run: Path) -> bool:
     return False
 
 
-def _require_same(plan: Plan, former: Plan, run: Path) -> None:
+def require_same_plan(plan: Plan, run: Path) -> None:
+    """Refuses to mix two plans in one folder; resources may differ.
+
+    Raises:
+        BadInputError: If the folder holds a run of another plan.
+    """
+    if not (run / PLAN_FILE).is_file():
+        return
     plain = Resources()
     new = {job.name: replace(job, resources=plain) for job in plan.jobs}
+    former = read_plan(run / PLAN_FILE)
     old = {job.name: replace(job, resources=plain) for job in former.jobs}
     differs = [name for name in {**new, **old} if new.get(name) != old.get(name)]
     if differs:

@@ -80,7 +80,7 @@ class RunJob:
 
         child = self._child
         if child is not None and self._state is not None:
-            child.ask(signal.SIGUSR1)
+            child.ask()
             if not child.wait(GRACE_SECONDS):
                 child.kill()
             done = child.code == 0
@@ -95,7 +95,7 @@ class RunJob:
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         if self._child is not None:
-            self._child.ask(number)
+            self._child.ask()
 
 
 def _slurm_id() -> str | None:

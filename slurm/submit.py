@@ -3,6 +3,8 @@
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,14 @@ from dojobench.slurm.job_state import (
     write_record,
 )
 from dojobench.slurm.plan import Job, Plan
-from dojobench.slurm.run_folder import ATTEMPTS, is_done, only_runner, prepare_run, read_submission
+from dojobench.slurm.run_folder import (
+    ATTEMPTS,
+    is_done,
+    only_runner,
+    prepare_run,
+    read_submission,
+    require_same_plan,
+)
 from dojobench.slurm.run_job import RunJob
 
 _SIGNAL_SECONDS = 2 * int(GRACE_SECONDS)
@@ -44,6 +53,9 @@ def submit(
     _require_slurm()
     run = run.absolute()
     with only_runner(run):
+        require_same_plan(plan, run)
+        if all(is_done(run, job) for job in plan.jobs):
+            return {}
         require_none_active(run)
         prepare_run(plan, run)
         ids: dict[str, str] = {}
@@ -97,10 +109,11 @@ def _submit_job(
     executor.update_parameters(**_parameters(plan, job, ids, options))
     payloads = [RunJob(str(job_file(run, task.name))) for task in job.tasks()]
     try:
-        if job.array is None or len(payloads) == 1:
-            submitted = [executor.submit(each) for each in payloads]
-        else:
-            submitted = executor.submit_array(payloads)
+        with redirect_stderr(StringIO()):  # what sbatch says comes with the error
+            if job.array is None or len(payloads) == 1:
+                submitted = [executor.submit(each) for each in payloads]
+            else:
+                submitted = executor.submit_array(payloads)
     except (FailedJobError, FailedSubmissionError) as error:
         told = str(error).strip().splitlines()[-1:] or ["no reason given"]
         raise BadInputError(

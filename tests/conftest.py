@@ -2,9 +2,14 @@
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from dojobench.slurm.one_machine import OneMachineCluster
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,3 +38,15 @@ def chromium() -> str:
             return path
     _missing("browser", "there is no Chromium on the PATH; install the package chromium")
     raise AssertionError  # _missing never returns
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator["OneMachineCluster"]:
+    """A Slurm of two nodes that is started for the tests; its commands find it by SLURM_CONF."""
+    from dojobench.slurm.one_machine import OneMachineCluster, missing_programs
+
+    if missing := missing_programs():
+        _missing("slurm", f"{', '.join(missing)} is not installed (apt install slurm-wlm munge)")
+    pytest.importorskip("submitit")
+    with OneMachineCluster() as cluster:
+        yield cluster

@@ -1,0 +1,207 @@
+"""Plans on a real Slurm: order, arrays, and every way in which a job is ended and goes on."""
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dojobench.cli import main
+from dojobench.protocol.errors import BadInputError
+from dojobench.slurm.job_state import read_state
+from dojobench.slurm.one_machine import OneMachineCluster
+from dojobench.slurm.plan import Job, Plan, Resources, plan_to_json
+from dojobench.slurm.status import status
+from dojobench.slurm.submit import cancel, submit
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120)]
+
+MakeJob = Callable[..., Job]
+TINY = {"cpus": 1, "memory_gb": 0.25, "minutes": 10}
+
+
+@pytest.fixture
+def cluster(slurm: OneMachineCluster, monkeypatch: pytest.MonkeyPatch) -> OneMachineCluster:
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return slurm
+
+
+def until(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.1)
+
+
+def finish(run: Path, seconds: float = 60) -> dict[str, str]:
+    """Waits until all jobs have come to their end; returns their states."""
+    over = {"done", "failed", "not run", "cancelled"}
+    until(lambda: all(row.state in over for row in status(run)), seconds)
+    return {row.name: row.state for row in status(run)}
+
+
+def holding(run: Path, name: str, step: int) -> Callable[[], bool]:
+    """Whether a counter lingers at its step."""
+    log = run / name / "train.jsonl"
+    return lambda: log.exists() and len(log.read_text().splitlines()) == step
+
+
+def starts(run: Path, name: str) -> list[str]:
+    return (run / name / "starts").read_text().splitlines()
+
+
+@pytest.fixture
+def expected(tmp_path: Path, counter: MakeJob) -> str:
+    """What a counter ends with that nobody interrupts."""
+    job = counter("whole", tmp_path / "uninterrupted")
+    subprocess.run(job.tasks()[0].argv, check=True)
+    return (tmp_path / "uninterrupted" / "whole" / "result").read_text()
+
+
+def test_a_chain_with_an_array_runs_in_order(
+    cluster: OneMachineCluster, tmp_path: Path, says: MakeJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    note = tmp_path / "notes"
+    write = "time.sleep(0.5); open({note!r}, 'a').write({text} + ' ')".replace(
+        "{note!r}", repr(str(note))
+    )
+    jobs = (
+        says("last", "import time; " + write.format(text="'last'"), after=("rows",)),
+        says("rows", "import time; " + write.format(text="sys.argv[1]"), after=("first",), array=3),
+        says("first", "import time; " + write.format(text="'first'")),
+    )
+    (tmp_path / "plan.json").write_bytes(plan_to_json(Plan(name="chain", jobs=jobs)))
+    assert main(["slurm", "run", str(tmp_path / "plan.json"), "--out", str(run)]) == 0
+    assert "3 jobs of 'chain' handed to Slurm" in capsys.readouterr().out
+    assert {row.name: row.state for row in status(run)}["last"] == "waiting"
+    assert set(finish(run).values()) == {"done"}
+    words = note.read_text().split()
+    assert (words[0], sorted(words[1:4]), words[4:]) == ("first", ["0", "1", "2"], ["last"])
+    ids = {row.name: row.slurm_id for row in status(run)}
+    assert ids["rows.2"] == f"{str(ids['rows.0']).partition('_')[0]}_2"
+    # All is done, so nothing is handed over a second time.
+    assert main(["slurm", "run", str(tmp_path / "plan.json"), "--out", str(run)]) == 0
+    assert "are done already" in capsys.readouterr().out
+
+
+def test_a_failure_stops_what_depends_on_it_and_a_second_submission_goes_on(
+    cluster: OneMachineCluster, tmp_path: Path, says: MakeJob
+) -> None:
+    run, mended = tmp_path / "run", tmp_path / "mended"
+    fail = f"sys.exit(0 if pathlib.Path({str(mended)!r}).exists() else 'no frames there')"
+    ok = "pass"
+    jobs = (
+        says("data", ok),
+        says("train", fail, after=("data",)),
+        says("score", ok, after=("train",)),
+        says("aside", ok, after=("data",)),
+    )
+    plan = Plan(name="failing", jobs=jobs)
+    submit(plan, run)
+    assert finish(run) == {"data": "done", "train": "failed", "score": "not run", "aside": "done"}
+    rows = {row.name: row for row in status(run)}
+    assert rows["train"].reason == "exit code 1: no frames there"
+    assert rows["score"].reason == "train failed"
+    until(lambda: not cluster.call("squeue", "-h").strip())
+    mended.touch()
+    assert sorted(submit(plan, run)) == ["score", "train"]
+    assert set(finish(run).values()) == {"done"}
+
+
+@pytest.mark.parametrize("manners", ["polite", "deaf"])
+def test_a_job_requeued_by_slurm_goes_on_and_ends_the_same(
+    cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str, manners: str
+) -> None:
+    run = tmp_path / "run"
+    ids = submit(Plan(name="requeue", jobs=(counter("count", run, hold=7, manners=manners),)), run)
+    until(holding(run, "count", 7))
+    cluster.call("scontrol", "requeue", ids["count"])
+    assert finish(run) == {"count": "done"}
+    assert (run / "count" / "result").read_text() == expected
+    assert [line.split()[0] for line in starts(run, "count")] == ["0", "7"]
+    assert read_state(run, "count").attempts == 2
+
+
+def test_a_command_that_asks_to_go_on_is_requeued(
+    cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str
+) -> None:
+    run = tmp_path / "run"
+    ids = submit(Plan(name="asks", jobs=(counter("count", run, hold=5),)), run)
+    until(holding(run, "count", 5))
+    # The command is told to stop while Slurm itself has no wish to end the job.
+    cluster.call("scancel", "--signal=TERM", ids["count"])
+    until(lambda: read_state(run, "count").state == "requeued")
+    assert finish(run) == {"count": "done"}
+    assert (run / "count" / "result").read_text() == expected
+    assert "asked by SIGTERM at 5" in (run / "jobs" / "count.out").read_text()
+
+
+def test_a_time_limit_leads_to_a_checkpoint_and_a_requeue(
+    cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str
+) -> None:
+    run = tmp_path / "run"
+    short = Resources(**(TINY | {"minutes": 1}))
+    jobs = (
+        counter("count", run, hold=9, resources=short),
+        counter("next", run, steps=3, after=("count",)),
+    )
+    submit(Plan(name="limit", jobs=jobs), run)
+    assert finish(run, 90) == {"count": "done", "next": "done"}
+    assert (run / "count" / "result").read_text() == expected
+    assert "asked by SIGTERM at 9" in (run / "jobs" / "count.out").read_text()
+    assert [line.split()[0] for line in starts(run, "count")] == ["0", "9"]
+
+
+def test_a_lost_node_leads_to_a_restart_elsewhere(
+    cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str
+) -> None:
+    run = tmp_path / "run"
+    submit(Plan(name="loss", jobs=(counter("count", run, hold=11),)), run)
+    until(holding(run, "count", 11))
+    node = starts(run, "count")[0].split()[1]
+    cluster.lose_node(node)
+    try:
+        assert finish(run) == {"count": "done"}
+    finally:
+        cluster.start_node(node)
+        until(lambda: "idle" in cluster.call("sinfo", "-h", "-p", node, "-o", "%T"))
+    assert (run / "count" / "result").read_text() == expected
+    _first, second = starts(run, "count")
+    assert second.split()[0] == "11"
+    assert second.split()[1] != node
+
+
+def test_cancelled_jobs_save_their_state_and_go_on_when_submitted_again(
+    cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str
+) -> None:
+    run = tmp_path / "run"
+    jobs = (counter("count", run, hold=4), counter("next", run, steps=3, after=("count",)))
+    plan = Plan(name="cancel", jobs=jobs)
+    submit(plan, run)
+    until(holding(run, "count", 4))
+    with pytest.raises(BadInputError, match="still has jobs in Slurm"):
+        submit(plan, run)
+    assert cancel(run) == 2
+    until(lambda: not cluster.call("squeue", "-h").strip())
+    assert finish(run)["next"] == "cancelled"
+    assert "asked by SIGTERM at 4" in (run / "jobs" / "count.out").read_text()
+    submit(plan, run)
+    assert finish(run) == {"count": "done", "next": "done"}
+    assert (run / "count" / "result").read_text() == expected
+
+
+def test_what_slurm_refuses_is_said_in_one_sentence(
+    cluster: OneMachineCluster, tmp_path: Path, says: MakeJob, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = tmp_path / "plan.json"
+    plan.write_bytes(plan_to_json(Plan(name="wrong", jobs=(says("one", "pass"),))))
+    words = ["slurm", "run", str(plan), "--out", str(tmp_path / "run"), "--partition", "nowhere"]
+    assert main(words) == 2
+    told = capsys.readouterr().err.strip()
+    assert "Slurm refused job 'one'" in told
+    assert "partition" in told
+    assert len(told.splitlines()) == 1
