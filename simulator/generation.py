@@ -2,9 +2,12 @@
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
+from multiprocessing import connection
 
 from dojobench.simulator.clips import ClipPlan, RenderedClip, render_clip
 
@@ -14,6 +17,23 @@ def _usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _end_with_owner() -> None:
+    """Ends this process as soon as its owner is gone, however that ended.
+
+    A worker waits for work at a pipe that it can itself write to, so it would wait for ever after
+    an owner that was killed. An interrupt from the keyboard is left to the owner.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    owner = multiprocessing.parent_process()
+    if owner is not None:
+        threading.Thread(target=_leave_after, args=(owner.sentinel,), daemon=True).start()
+
+
+def _leave_after(sentinel: int) -> None:
+    connection.wait([sentinel])
+    os._exit(1)
 
 
 def generate(
@@ -47,7 +67,7 @@ def generate(
         yield from map(make, plans)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_owner) as pool:
         waiting: list[Future[RenderedClip]] = []
         try:
             for plan in plans:

@@ -175,12 +175,15 @@ def _make_part(
 
     def make(numbers: Sequence[int]) -> Iterator[StoredEpisode]:
         last: tuple[str, npt.NDArray[np.uint8]] | None = None
+        # Without further phases the frames between are never decoded.
+        step = 1 if any(each.phase for each in recordings) else stride
         for number in track(numbers, f"reading {info.name}", len(numbers)):
             recording = recordings[number]
             episode = source.episode(recording.episode)
             if last is None or last[0] != recording.episode:
-                last = recording.episode, _pictures(episode, source.cameras[0], config.size)
-            yield _stored(recording, last[1], episode.actions(), stride, config.rule)
+                last = recording.episode, _pictures(episode, info, step)
+            frames = last[1][recording.phase :: stride // step]
+            yield _stored(recording, frames, episode.actions(), stride, config.rule)
 
     fill_group(root, info, make)
 
@@ -197,24 +200,24 @@ def _columns(config: FolderDataConfig, source: EpisodeSource, width: int) -> tup
     return robot.columns(load_modality(source.root / "meta" / "modality.json"), width)
 
 
-def _pictures(episode: Episode, camera: str, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Decodes a whole episode and resizes it, a stretch at a time."""
+def _pictures(episode: Episode, info: GroupInfo, step: int) -> npt.NDArray[np.uint8]:
+    """Decodes every ``step``-th frame of an episode and resizes it, a stretch at a time."""
+    size, camera = (info.height, info.width), info.origin["camera"]
+    numbers = range(0, episode.length, step)
     made = []
-    for first in range(0, episode.length, _DECODED_AT_ONCE):
-        numbers = range(first, min(episode.length, first + _DECODED_AT_ONCE))
-        frames = episode.frames(camera, numbers)
+    for first in range(0, len(numbers), _DECODED_AT_ONCE):
+        frames = episode.frames(camera, numbers[first : first + _DECODED_AT_ONCE])
         made.append(frames if tuple(frames.shape[-2:]) == size else crop_resize(frames, size))
     return torch.cat(made).numpy()
 
 
 def _stored(
     recording: _Recording,
-    pictures: npt.NDArray[np.uint8],
+    frames: npt.NDArray[np.uint8],
     actions: npt.NDArray[np.float32],
     stride: int,
     rule: ActionRule,
 ) -> StoredEpisode:
-    frames = pictures[recording.phase :: stride]
     rows = clip_actions(actions, recording.phase, stride, len(frames), rule)
     suffix = f"+{recording.phase}" if recording.phase else ""
     return StoredEpisode(id=f"{recording.episode}{suffix}", frames=frames, actions=rows)

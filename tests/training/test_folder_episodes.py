@@ -89,13 +89,14 @@ def test_human_video_without_actions(data_dir: Path, tmp_path: Path) -> None:
         embodiment="none",
         frame_rate=5.0,
         size=(36, 64),
+        phases=False,
     )
     store = make_folder_data(config, tmp_path)
     assert store.names == ("people-train",)
     group = EpisodeStore(tmp_path).group("people-train")
     assert group.info.action_dim == 0
-    assert len(group) == 6
-    assert group.frames(5).shape[1:] == (3, 36, 64)
+    assert len(group) == 1
+    assert group.frames(0).shape == (104, 3, 36, 64)
 
 
 def test_what_does_not_fit_is_refused(g1: Path, tmp_path: Path) -> None:
