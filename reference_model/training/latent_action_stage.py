@@ -57,6 +57,7 @@ class LatentActionStage:
     """Trains a ``LatentActionModel``; see ``Stage``."""
 
     name = "latent_actions"
+    players: Mapping[str, Player]
     source: Source
 
     def __init__(self, config: LatentActionStageConfig, store: EpisodeStore) -> None:

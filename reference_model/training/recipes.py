@@ -13,7 +13,6 @@ from dojobench.reference_model.training.world_model_stage import WorldModelStage
 _SMOKE_LOOP = LoopConfig(
     steps=6, batch=2, log_every=2, validate_every=0, sample_every=0, tensorboard=False
 )
-_SMOKE_JUDGED: dict[str, int] = {"validation_windows": 2}
 
 
 def _nano() -> Recipe:
@@ -42,8 +41,10 @@ def _smoke() -> Recipe:
         ),
         latent_actions=LatentActionStageConfig(loop=_SMOKE_LOOP, validation_pairs=2),
         latents=LatentConfig(every=4),
-        pretrain=WorldModelStageConfig(loop=_SMOKE_LOOP, **_SMOKE_JUDGED),
-        posttrain=replace(WorldModelStageConfig.posttraining(), loop=_SMOKE_LOOP, **_SMOKE_JUDGED),
+        pretrain=WorldModelStageConfig(loop=_SMOKE_LOOP, validation_windows=2),
+        posttrain=replace(
+            WorldModelStageConfig.posttraining(), loop=_SMOKE_LOOP, validation_windows=2
+        ),
     )
 
 

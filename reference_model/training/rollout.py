@@ -110,6 +110,8 @@ def stream_out(
     """
     per = net.config.actions.per_latent
     live = LatentStream(net, context, config=stream, **conditions)
-    groups = actions.split(per, dim=1)
-    made = [live.step(led, noise=own) for led, own in zip(groups, noise, strict=False)]
+    made = [
+        live.step(actions[:, per * frame : per * (frame + 1)], noise=own)
+        for frame, own in enumerate(noise)
+    ]
     return torch.cat([context.float(), *made], dim=2)

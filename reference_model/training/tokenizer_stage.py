@@ -77,6 +77,7 @@ class TokenizerStage:
     """Trains a ``CausalTokenizer``; see ``Stage``."""
 
     name = "tokenizer"
+    players: Mapping[str, Player]
     source: Source
 
     def __init__(self, config: TokenizerStageConfig, store: EpisodeStore) -> None:

@@ -65,6 +65,26 @@ def window_actions(actions: Tensor, config: ActionConfig, *, first: int, stop: i
     return taken
 
 
+def joined_actions(actions: Tensor, others: Tensor, config: ActionConfig) -> Tensor:
+    """Goes on with the actions of another clip; undoes for openings what begins a clip.
+
+    Args:
+        actions: ``[B, n, width]`` of a clip from its first action on, whole groups.
+        others: ``[B, m, width]`` of another, from its first action on.
+        config: For the rows per group.
+
+    Returns:
+        ``[B, n + m, width]``.
+    """
+    per = config.per_latent
+    openings = opening_slots(actions.shape[-1])
+    if openings and config.relative:
+        others = others.clone()
+        before = actions[:, per - 1 :: per][..., openings].sum(dim=1, keepdim=True)
+        others[:, :per, openings] -= before
+    return torch.cat([actions, others], dim=1)
+
+
 def conditions_of(net: WorldModelNet, context: Tensor, text: Tensor | None) -> dict[str, Any]:
     """Gives what a network is told beside latents, times and actions.
 

@@ -94,6 +94,7 @@ class WorldModelStageConfig:
 class WorldModelStage:
     """Trains a ``WorldModelNet``; see ``Stage``."""
 
+    players: Mapping[str, Player]
     source: Source
 
     def __init__(
