@@ -37,7 +37,7 @@ class AveragedWeights:
         self.updates += 1
         if self._average:
             decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-            live = [one.detach().float() for one in self._live]
+            live = [one.float() for one in self._live]
             torch._foreach_lerp_(self._average, live, 1 - decay)
 
     @contextmanager
