@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.lam import LatentActionModel
+from dojobench.reference_model.run_export import export_run
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.training.dojo_episodes import make_dojo_data
 from dojobench.reference_model.training.episodes import EpisodeStore
@@ -43,6 +44,8 @@ PRODUCTS: dict[str, str] = {
     "trajectories": "trajectories",
     "warmup": "warmup/student.safetensors",
     "self_forcing": "self_forcing/student.safetensors",
+    "teacher": "models/nano-teacher",
+    "student": "models/nano-student",
 }
 """What each stage leaves in the run's folder, in the order of the stages."""
 
@@ -131,6 +134,18 @@ def _world_model(config: WorldModelStageConfig, name: str, run: Path, until: Unt
     return finished(train(stage, config.loop, run / name, settings=config, until=until))
 
 
+def _teacher(recipe: Recipe, run: Path, until: Until) -> Path:
+    del recipe, until
+    product(run, "posttrain")
+    return export_run(run, run / PRODUCTS["teacher"], kind="teacher", name="nano-teacher")
+
+
+def _student(recipe: Recipe, run: Path, until: Until) -> Path:
+    del recipe, until
+    product(run, "self_forcing")
+    return export_run(run, run / PRODUCTS["student"], kind="student", name="nano-student")
+
+
 STAGES: dict[str, StageRunner] = {
     "data": _data,
     "tokenizer": _tokenizer,
@@ -138,6 +153,8 @@ STAGES: dict[str, StageRunner] = {
     "latents": _latents,
     "pretrain": _pretrain,
     "posttrain": _posttrain,
+    "teacher": _teacher,
+    "student": _student,
 }
 """What runs each stage."""
 

@@ -1,0 +1,113 @@
+"""The whole chain of a recipe as steps: data, training in three phases, evaluation, report.
+
+The steps are plain data: the same list runs here one after the other, or on a cluster as jobs
+that wait for each other (``dojobench slurm``).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MODELS = ("nano-teacher", "nano-student")
+"""Names of the models that a run ends in; the folders in ``models/`` are called so too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What a step is given.
+
+    Attributes:
+        cpus: Cores.
+        gpus: GPUs; 0 where a step makes little use of one.
+        memory_gb: Main memory, GB.
+        minutes: Time limit of an attempt; what trains goes on in the next.
+    """
+
+    cpus: int = 2
+    gpus: int = 0
+    memory_gb: float = 8.0
+    minutes: int = 240
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One command.
+
+    Attributes:
+        name: Unique in its plan.
+        argv: Arguments of ``dojobench``.
+        after: Steps that must have succeeded.
+        folder: Where it writes, within the run's folder.
+        resources: What it needs.
+        array: Further arguments of each task, where one step is many.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    folder: str | None = None
+    resources: Needs = field(default_factory=Needs)
+    array: tuple[tuple[str, ...], ...] | None = None
+
+
+_CHAIN: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("data", ()),
+    ("tokenizer", ("data",)),
+    ("latent_actions", ("data",)),
+    ("latents", ("tokenizer", "latent_actions")),
+    ("pretrain", ("latents",)),
+    ("posttrain", ("pretrain",)),
+    ("teacher", ("posttrain",)),
+    ("trajectories", ("posttrain",)),
+    ("warmup", ("trajectories",)),
+    ("self_forcing", ("warmup",)),
+    ("student", ("self_forcing",)),
+)
+"""Stages of training, and those that each waits for."""
+
+
+def reproduction_plan(recipe: str, out: Path) -> tuple[Step, ...]:
+    """Gives the steps from nothing to the report.
+
+    Args:
+        recipe: ``nano``, ``smoke`` or a file; ``smoke`` is evaluated on a few clips.
+        out: Folder of the run.
+
+    Returns:
+        The steps in an order in which they can run one after the other.
+    """
+    return (*_training(recipe, out), *_evaluation(recipe, out))
+
+
+def _training(recipe: str, out: Path) -> Iterator[Step]:
+    for stage, after in _CHAIN:
+        yield Step(
+            name=stage,
+            argv=("train", stage, "--config", recipe, "--out", str(out)),
+            after=after,
+            folder=stage,
+        )
+
+
+def _evaluation(recipe: str, out: Path) -> Iterator[Step]:
+    smoke = recipe == "smoke"
+    suite = "dojo-mini" if smoke else "dojo-v1"
+    few = ("--limit", "2", "--benchmarks", "fidelity", "--no-checks") if smoke else ()
+    runs = []
+    for model, stage in zip(MODELS, ("teacher", "student"), strict=True):
+        folder = out / "runs" / f"{model}-{suite}"
+        runs.append(str(folder))
+        yield Step(
+            name=f"run-{stage}",
+            argv=(
+                *("run", str(out / "models" / model), "--suite", suite),
+                *("--out", str(folder), "--batch", "4", *few),
+            ),
+            after=(stage,),
+            folder=f"runs/{model}-{suite}",
+        )
+    yield Step(
+        name="report",
+        argv=("report", *runs, "--out", str(out / "report.html")),
+        after=("run-teacher", "run-student"),
+    )
