@@ -64,7 +64,7 @@ class DojoDataConfig:
     """Training data of the simulated world.
 
     Attributes:
-        groups: What there is to be.
+        groups: What there is to be; none where all data are recorded video.
         frames: Frames of an episode; 49 and more allow windows of 13 latent frames.
         size: Height and width.
         seed: Any text; another one gives other episodes. No seed gives a scene of a suite, whose
@@ -83,10 +83,10 @@ class DojoDataConfig:
 
     def __post_init__(self) -> None:
         names = [group.name for group in self.groups]
-        if len(set(names)) != len(names) or not names:
+        if len(set(names)) != len(names):
             raise BadInputError(
-                f"The groups of the training data are named {', '.join(names) or 'nothing'}; give "
-                "at least one, each with a name of its own."
+                f"The groups of the training data are named {', '.join(names)}; give each a name "
+                "of its own."
             )
         if self.frames < 3:
             raise BadInputError(

@@ -135,6 +135,8 @@ def fill_group(
     made = make([each for shard in missing for each in info.members(shard)])
     for shard in missing:
         _write_shard(folder, info, shard, [next(made) for _ in info.members(shard)])
+    # Lets the progress come to its end.
+    next(made, None)
     group = EpisodeGroup(folder)
     if info.action_dim and not (folder / _STATISTICS_FILE).is_file():
         save_statistics(_statistics_of(group), folder / _STATISTICS_FILE)

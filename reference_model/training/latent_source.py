@@ -14,7 +14,7 @@ from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.action_conditioning import action_encoder, place_latent_actions
 from dojobench.reference_model.net_config import ActionConfig
 from dojobench.reference_model.training.episodes import EpisodeGroup
-from dojobench.reference_model.training.latents import LatentGroup, LatentStore
+from dojobench.reference_model.training.latent_store import LatentGroup, LatentStore
 from dojobench.reference_model.training.sources import Draw, WindowSampler
 from dojobench.reference_model.training.stage import Batch
 

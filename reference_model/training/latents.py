@@ -15,14 +15,12 @@ all its episodes in ``latents-00000.npy``, float16; ``latent_actions.json`` and
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import nn
 
 from dojobench.datasets.files import write_atomically
@@ -31,15 +29,26 @@ from dojobench.datasets.progress import track
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.lam import LatentActionModel, fit_frames
 from dojobench.reference_model.tokenizer import CausalTokenizer
-from dojobench.reference_model.training.arrays import map_array, save_array
+from dojobench.reference_model.training.arrays import save_array
 from dojobench.reference_model.training.episodes import EpisodeGroup, EpisodeStore
+from dojobench.reference_model.training.latent_store import (
+    LATENT_ACTIONS,
+    LATENTS,
+    Floats,
+    Halves,
+    LatentActionInfo,
+    LatentInfo,
+    LatentStore,
+)
 from dojobench.reference_model.video_tokenizer import GROUP, VideoTokenizer
 
-Halves = npt.NDArray[np.float16]
-Floats = npt.NDArray[np.float32]
-
-_LATENTS = "latents"
-_LATENT_ACTIONS = "latent_actions"
+__all__ = [
+    "LatentConfig",
+    "LatentStore",
+    "encode_episodes",
+    "read_latent_actions",
+    "weights_digest",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +59,8 @@ class LatentConfig:
         every: Windows start at every so many frames, 1, 2 or 4; 1 costs twice as much as 2.
         latent_frames: Longest window to be drawn, in latent frames; a tokenizer that does not
             look back gives windows of any length, whatever stands here.
-        precision: ``bfloat16`` encodes two and a half times as fast on a CPU; latents then differ
-            by less than the tokenizer errs by (`docs/measurements.md`).
+        precision: ``bfloat16`` encodes faster, on a CPU too; latents then differ by 0.4 % of their
+            deviation, which changes no decoded PSNR (`docs/measurements.md`).
         batch: Frames that are encoded together, about.
     """
 
@@ -67,58 +76,6 @@ class LatentConfig:
                 f"batches of {self.batch} cannot be encoded; 'every' is 1, 2 or 4, "
                 "'latent_frames' at least 2 and 'batch' at least 1."
             )
-
-
-class LatentInfo(BaseModel):
-    """What a group's latents are.
-
-    Attributes:
-        format: Version of the files.
-        episodes: Digest of the episodes that were encoded.
-        tokenizer: Digest of the tokenizer's weights.
-        every: See ``LatentConfig``.
-        stored: Latent frames of a stored window.
-        joins: Whether longer windows are put together from these.
-        precision: See ``LatentConfig``.
-        shape: Channels, height and width of a latent frame.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
-    episodes: str
-    tokenizer: str
-    every: int
-    stored: int
-    joins: bool
-    precision: str
-    shape: tuple[int, int, int]
-
-    def windows(self, length: int, latent_frames: int) -> int:
-        """Counts the windows of an episode of ``length`` frames."""
-        room = length - 1 - GROUP * (latent_frames - 1)
-        return max(0, room // self.every + 1)
-
-
-class LatentActionInfo(BaseModel):
-    """What a group's latent actions are.
-
-    Attributes:
-        format: Version of the files.
-        episodes: Digest of the episodes that were read.
-        model: Digest of the latent action model's weights.
-        dim: Width of a latent action.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal[1] = 1
-    episodes: str
-    model: str
-    dim: int
-
-
-_Info = TypeVar("_Info", LatentInfo, LatentActionInfo)
 
 
 def weights_digest(module: nn.Module) -> str:
@@ -174,12 +131,12 @@ def encode_episodes(
                 group.info.width // factor,
             ),
         )
-        _claim(Path(root) / name, _LATENTS, info)
+        _claim(Path(root) / name, LATENTS, info)
 
         def one(episode: int, group: EpisodeGroup = group, info: LatentInfo = info) -> Halves:
             return _encode_episode(tokenizer, group.frames(episode), info, config.batch)
 
-        _fill(group, Path(root) / name, _LATENTS, one)
+        _fill(group, Path(root) / name, LATENTS, one)
     return LatentStore(store, root)
 
 
@@ -242,11 +199,11 @@ def read_latent_actions(
     for name in store.names if groups is None else groups:
         group = store.group(name)
         info = LatentActionInfo(episodes=group.digest, model=weights, dim=model.config.latent_dim)
-        _claim(Path(root) / name, _LATENT_ACTIONS, info)
+        _claim(Path(root) / name, LATENT_ACTIONS, info)
         _fill(
             group,
             Path(root) / name,
-            _LATENT_ACTIONS,
+            LATENT_ACTIONS,
             lambda episode, group=group: one(group, episode),  # type: ignore[misc]
         )
     return LatentStore(store, root)
@@ -284,148 +241,10 @@ def _fill(
     if not total:
         return
     numbers = (each for shard in shards for each in group.info.members(shard))
-    what = f"encoding {group.info.name}" if stem == _LATENTS else f"reading {group.info.name}"
+    what = f"encoding {group.info.name}" if stem == LATENTS else f"reading {group.info.name}"
     rows = (one(number) for number in track(numbers, what, total))
     for shard in shards:
         made = [next(rows) for _ in group.info.members(shard)]
         save_array(folder / f"{stem}-{shard:05d}.npy", np.concatenate(made))
     # Lets the progress come to its end.
     next(rows, None)
-
-
-class LatentGroup:
-    """Latents of a group, for reading.
-
-    Attributes:
-        group: Its episodes.
-        info: What its latents are; ``None`` where only latent actions were read.
-        action_info: What its latent actions are; ``None`` where there are none.
-    """
-
-    def __init__(self, folder: Path, group: EpisodeGroup) -> None:
-        self.folder, self.group = Path(folder), group
-        self.info = self._read_info(_LATENTS, LatentInfo)
-        self.action_info = self._read_info(_LATENT_ACTIONS, LatentActionInfo)
-        self._latents: list[Halves] = []
-        self._actions: list[Floats] = []
-        if self.info is not None:
-            info = self.info
-            counts = [info.windows(length, info.stored) for length in group.lengths]
-            self._latents = self._map(_LATENTS, counts, (info.stored, *info.shape), "float16")
-            self._first = self._offsets(counts)
-        if self.action_info is not None:
-            counts = [length - 1 for length in group.lengths]
-            shape = (self.action_info.dim,)
-            self._actions = self._map(_LATENT_ACTIONS, counts, shape, "float32")
-            self._first_action = self._offsets(counts)
-
-    def _read_info(self, stem: str, kind: type[_Info]) -> _Info | None:
-        path = self.folder / f"{stem}.json"
-        if not path.is_file():
-            return None
-        info = read_model(path, kind)
-        if info.episodes != self.group.digest:
-            raise BadInputError(
-                f"The {stem.replace('_', ' ')} in {self.folder} were made from other episodes than "
-                f"those in {self.group.folder}; delete them and run the stage 'latents' again."
-            )
-        return info
-
-    def _map(
-        self, stem: str, counts: Sequence[int], shape: tuple[int, ...], dtype: str
-    ) -> list[npt.NDArray[Any]]:
-        mapped = []
-        for shard in range(self.group.info.shards):
-            total = sum(counts[each] for each in self.group.info.members(shard))
-            path = self.folder / f"{stem}-{shard:05d}.npy"
-            if not path.is_file():
-                raise BadInputError(
-                    f"The {stem.replace('_', ' ')} in {self.folder} are not whole; run the stage "
-                    "'latents' again, which makes what is missing."
-                )
-            mapped.append(map_array(path, (total, *shape), dtype))
-        return mapped
-
-    def _offsets(self, counts: Sequence[int]) -> list[int]:
-        """Gives for every episode the number of its first row within its shard."""
-        offsets: list[int] = []
-        for shard in range(self.group.info.shards):
-            own = [counts[each] for each in self.group.info.members(shard)]
-            offsets.extend((0, *accumulate(own))[:-1])
-        return offsets
-
-    def windows(self, latent_frames: int) -> list[int]:
-        """Counts each episode's windows of a length.
-
-        Raises:
-            BadInputError: If there are no latents, or windows are not stored that long.
-        """
-        info = self._known()
-        if latent_frames < 1 or (latent_frames > info.stored and not info.joins):
-            raise BadInputError(
-                f"The latents in {self.folder} have windows of up to {info.stored} latent frames, "
-                f"not {latent_frames}; encode them again with longer windows."
-            )
-        # A window of one latent frame needs a stored one all the same.
-        least = max(latent_frames, info.stored)
-        return [info.windows(length, least) for length in self.group.lengths]
-
-    def start(self, index: int) -> int:
-        """Gives the number of the frame with which a window begins."""
-        return index * self._known().every
-
-    def window(self, episode: int, index: int, latent_frames: int) -> Halves:
-        """Gives a window's latents, float16 ``[latent_frames, channels, h, w]``, normalised."""
-        info = self._known()
-        shard = self._latents[episode // self.group.info.shard]
-        row = self._first[episode] + index
-        if not info.joins:
-            return shard[row, :latent_frames]
-        step = GROUP // info.every
-        later = shard[row : row + (latent_frames - 1) * step : step, 1]
-        return np.concatenate([shard[row, :1], later])
-
-    def actions(self, episode: int, start: int, stop: int) -> Floats:
-        """Gives latent actions ``start..stop-1`` of an episode, float32 ``[n, dim]``.
-
-        Raises:
-            BadInputError: If they were not read.
-        """
-        if self.action_info is None:
-            raise BadInputError(
-                f"There are no latent actions in {self.folder}; train the latent action model and "
-                "run the stage 'latents' again."
-            )
-        first = self._first_action[episode]
-        return self._actions[episode // self.group.info.shard][first + start : first + stop]
-
-    def _known(self) -> LatentInfo:
-        if self.info is None:
-            raise BadInputError(
-                f"There are no latents in {self.folder}; train the tokenizer and run the stage "
-                "'latents'."
-            )
-        return self.info
-
-
-class LatentStore:
-    """A folder of groups of latents, with the episodes that they were made from.
-
-    Attributes:
-        episodes: The episodes.
-        root: The folder.
-    """
-
-    def __init__(self, episodes: EpisodeStore, root: Path) -> None:
-        self.episodes, self.root = episodes, Path(root)
-        self._groups: dict[str, LatentGroup] = {}
-
-    def group(self, name: str) -> LatentGroup:
-        """Opens a group.
-
-        Raises:
-            BadInputError: If there are no such episodes, or their latents are not whole.
-        """
-        if name not in self._groups:
-            self._groups[name] = LatentGroup(self.root / name, self.episodes.group(name))
-        return self._groups[name]

@@ -82,7 +82,7 @@ def test_another_seed_does_not_silently_keep_the_old_episodes(tmp_path: Path) ->
 
 
 def test_impossible_data_is_refused() -> None:
-    with pytest.raises(BadInputError, match="each with a name of its own"):
+    with pytest.raises(BadInputError, match="give each a name of its own"):
         DojoDataConfig(groups=TINY.groups[:1] * 2)
     with pytest.raises(BadInputError, match="Episodes of 2 frames are too short"):
         DojoDataConfig(frames=2)
