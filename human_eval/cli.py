@@ -17,6 +17,9 @@ class Subcommand(NamedTuple):
 
 
 SUBCOMMANDS: dict[str, Subcommand] = {
+    "create": Subcommand(
+        "dojobench.human_eval.create_cli:create", "make a study from runs: media and plan"
+    ),
     "power": Subcommand(
         "dojobench.human_eval.power_cli:power", "how many votes tell one rate from another"
     ),
