@@ -1,6 +1,7 @@
 """``dojobench slurm``: run plans of jobs on a cluster or on one machine, and see how they stand."""
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -147,6 +148,8 @@ def cluster(argv: list[str]) -> int:
     command = parse(ClusterCommand, argv, "dojobench slurm cluster")
     from dojobench.slurm.one_machine import OneMachineCluster
 
+    # Told to end in whichever way, it takes its daemons and files along.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with OneMachineCluster(nodes=command.nodes, cpus=command.cpus) as running:
         print(f"a Slurm of {command.nodes} nodes runs until Ctrl-C; its files: {running.folder}")
         print("in another terminal:")

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,78 +63,74 @@ def status(run: Path, *, at: datetime | None = None) -> list[Row]:
     Raises:
         BadInputError: If the folder holds no run, or a file is damaged.
     """
-    plan, submission = open_run(run), read_submission(run)
-    moment = at or datetime.now(UTC)
-    bad: dict[str, str] = {}
-    done: set[str] = set()
-    rows: list[Row] = []
-    for job in plan.ordered():
-        found = [_row(run, plan, job, task, submission, bad, done, moment) for task in job.tasks()]
+    reading = _Reading(
+        run=run,
+        plan=open_run(run),
+        submission=read_submission(run),
+        moment=at or datetime.now(UTC),
+    )
+    return [row for job in reading.plan.ordered() for row in reading.rows(job)]
+
+
+@dataclass(kw_only=True)
+class _Reading:
+    """One look at a run; what earlier jobs came to decides what later ones are called."""
+
+    run: Path
+    plan: Plan
+    submission: Submission | None
+    moment: datetime
+    bad: dict[str, str] = field(default_factory=dict)
+    done: set[str] = field(default_factory=set)
+
+    def rows(self, job: Job) -> list[Row]:
+        """How the tasks of a job stand; jobs are asked for in the order in which they run."""
+        found = [self._row(job, task) for task in job.tasks()]
         for row in found:
             if row.state in ("failed", "cancelled"):
-                bad.setdefault(job.name, row.state)
+                self.bad.setdefault(job.name, row.state)
         if all(row.state == "done" for row in found):
-            done.add(job.name)
-        rows += found
-    return rows
+            self.done.add(job.name)
+        return found
 
+    def _row(self, job: Job, task: Task) -> Row:
+        state = read_state(self.run, task.name)
+        shown, reason = self._shown(job, state)
+        step, steps, rate = training_progress(self.run / task.folder / TRAINING_LOG)
+        left = None
+        if shown == "running" and rate and step is not None and steps is not None:
+            left = (steps - step) / rate
+        ids = self.submission.slurm_ids if self.submission else {}
+        return Row(
+            name=task.name,
+            state=shown,
+            step=step,
+            steps=steps,
+            rate=rate,
+            seconds_left=left,
+            seconds=_seconds(state, self.moment),
+            attempts=state.attempts,
+            host=state.host,
+            slurm_id=state.slurm_id or ids.get(job.name),
+            exit_code=state.exit_code,
+            reason=reason,
+        )
 
-def _row(
-    run: Path,
-    plan: Plan,
-    job: Job,
-    task: Task,
-    submission: Submission | None,
-    bad: Mapping[str, str],
-    done: set[str],
-    moment: datetime,
-) -> Row:
-    state = read_state(run, task.name)
-    shown, reason = _shown(plan, job, state, submission, bad, done, moment)
-    step, steps, rate = training_progress(run / task.folder / TRAINING_LOG)
-    left = None
-    if shown == "running" and rate and step is not None and steps is not None:
-        left = (steps - step) / rate
-    ids = submission.slurm_ids if submission else {}
-    return Row(
-        name=task.name,
-        state=shown,
-        step=step,
-        steps=steps,
-        rate=rate,
-        seconds_left=left,
-        seconds=_seconds(state, moment),
-        attempts=state.attempts,
-        host=state.host,
-        slurm_id=state.slurm_id or ids.get(job.name),
-        exit_code=state.exit_code,
-        reason=reason,
-    )
-
-
-def _shown(
-    plan: Plan,
-    job: Job,
-    state: JobState,
-    submission: Submission | None,
-    bad: Mapping[str, str],
-    done: set[str],
-    moment: datetime,
-) -> tuple[str, str | None]:
-    """What to call a task's state, and why it is so."""
-    if state.state in ("done", "failed"):
+    def _shown(self, job: Job, state: JobState) -> tuple[str, str | None]:
+        """What to call a task's state, and why it is so."""
+        if state.state in ("done", "failed"):
+            return state.state, state.reason
+        if self.submission is not None and self.submission.cancelled:
+            return "cancelled", None
+        if broken := [name for name in self.plan.upstream(job.name) if name in self.bad]:
+            return "not run", f"{broken[0]} {self.bad[broken[0]]}"
+        if state.state == "running" and state.seen is not None:
+            silent = (self.moment - datetime.fromisoformat(state.seen)).total_seconds()
+            if silent > _SILENT_SECONDS:
+                return "running", f"silent for {span(silent)}; its machine may be lost"
+        if state.state == "queued" and not set(job.after) <= self.done:
+            return "waiting", None
         return state.state, state.reason
-    if submission is not None and submission.cancelled:
-        return "cancelled", None
-    if broken := [name for name in plan.upstream(job.name) if name in bad]:
-        return "not run", f"{broken[0]} {bad[broken[0]]}"
-    if state.state == "running" and state.seen is not None:
-        silent = (moment - datetime.fromisoformat(state.seen)).total_seconds()
-        if silent > _SILENT_SECONDS:
-            return "running", f"silent for {span(silent)}; its machine may be lost"
-    if state.state == "queued" and not set(job.after) <= done:
-        return "waiting", None
-    return state.state, state.reason
 
 
 def _seconds(state: JobState, moment: datetime) -> float | None:

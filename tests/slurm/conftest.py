@@ -44,10 +44,10 @@ while state["step"] < steps:
 """
 
 
-@pytest.fixture
-def counter(tmp_path: Path) -> Callable[..., Job]:
+@pytest.fixture(scope="session")
+def counter(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Job]:
     """Makes a job that counts; ``hold`` is where its first attempt waits to be stopped."""
-    program = tmp_path / "counter.py"
+    program = tmp_path_factory.mktemp("program") / "counter.py"
     program.write_text(COUNTER)
 
     def make(
@@ -71,8 +71,8 @@ def counter(tmp_path: Path) -> Callable[..., Job]:
     return make
 
 
-@pytest.fixture
-def says(tmp_path: Path) -> Callable[..., Job]:
+@pytest.fixture(scope="session")
+def says() -> Callable[..., Job]:
     """Makes a job that runs a line of Python, ``run`` being the run's folder."""
 
     def make(name: str, code: str, *, after: tuple[str, ...] = (), array: int = 0) -> Job:

@@ -2,7 +2,7 @@
 
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,15 +18,33 @@ from dojobench.slurm.submit import cancel, submit
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(120)]
 
 MakeJob = Callable[..., Job]
-TINY = {"cpus": 1, "memory_gb": 0.25, "minutes": 10}
 
 
-@pytest.fixture
-def cluster(slurm: OneMachineCluster, monkeypatch: pytest.MonkeyPatch) -> OneMachineCluster:
-    for name, value in slurm.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return slurm
+@pytest.fixture(scope="module")
+def cluster(slurm: OneMachineCluster) -> Iterator[OneMachineCluster]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in slurm.environment.items():
+            patch.setenv(name, value)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield slurm
+
+
+@pytest.fixture(scope="module", autouse=True)
+def limited(
+    cluster: OneMachineCluster, tmp_path_factory: pytest.TempPathFactory, counter: MakeJob
+) -> Path:
+    """A run against a time limit of a minute; Slurm minds it slowly, so it begins with the file.
+
+    It has the first node for itself, and the second is the one that gets lost.
+    """
+    run = tmp_path_factory.mktemp("limited") / "run"
+    short = Resources(cpus=1, memory_gb=0.25, minutes=1, partition="node1")
+    jobs = (
+        counter("count", run, hold=9, resources=short),
+        counter("next", run, steps=3, after=("count",)),
+    )
+    submit(Plan(name="limit", jobs=jobs), run)
+    return run
 
 
 def until(what: Callable[[], bool], seconds: float = 60) -> None:
@@ -101,78 +119,60 @@ def test_a_failure_stops_what_depends_on_it_and_a_second_submission_goes_on(
         says("aside", ok, after=("data",)),
     )
     plan = Plan(name="failing", jobs=jobs)
-    submit(plan, run)
+    ids = submit(plan, run)
     assert finish(run) == {"data": "done", "train": "failed", "score": "not run", "aside": "done"}
     rows = {row.name: row for row in status(run)}
     assert rows["train"].reason == "exit code 1: no frames there"
     assert rows["score"].reason == "train failed"
-    until(lambda: not cluster.call("squeue", "-h").strip())
+    until(lambda: not cluster.call("squeue", "-h", "-j", ",".join(ids.values())).strip())
     mended.touch()
     assert sorted(submit(plan, run)) == ["score", "train"]
     assert set(finish(run).values()) == {"done"}
 
 
-@pytest.mark.parametrize("manners", ["polite", "deaf"])
-def test_a_job_requeued_by_slurm_goes_on_and_ends_the_same(
-    cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str, manners: str
-) -> None:
-    run = tmp_path / "run"
-    ids = submit(Plan(name="requeue", jobs=(counter("count", run, hold=7, manners=manners),)), run)
-    until(holding(run, "count", 7))
-    cluster.call("scontrol", "requeue", ids["count"])
-    assert finish(run) == {"count": "done"}
-    assert (run / "count" / "result").read_text() == expected
-    assert [line.split()[0] for line in starts(run, "count")] == ["0", "7"]
-    assert read_state(run, "count").attempts == 2
-
-
-def test_a_command_that_asks_to_go_on_is_requeued(
+def test_jobs_stopped_in_the_middle_are_requeued_and_end_the_same(
     cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str
 ) -> None:
     run = tmp_path / "run"
-    ids = submit(Plan(name="asks", jobs=(counter("count", run, hold=5),)), run)
-    until(holding(run, "count", 5))
-    # The command is told to stop while Slurm itself has no wish to end the job.
-    cluster.call("scancel", "--signal=TERM", ids["count"])
-    until(lambda: read_state(run, "count").state == "requeued")
-    assert finish(run) == {"count": "done"}
-    assert (run / "count" / "result").read_text() == expected
-    assert "asked by SIGTERM at 5" in (run / "jobs" / "count.out").read_text()
-
-
-def test_a_time_limit_leads_to_a_checkpoint_and_a_requeue(
-    cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str
-) -> None:
-    run = tmp_path / "run"
-    short = Resources(**(TINY | {"minutes": 1}))
+    names = ("requeued", "deaf", "asked")
     jobs = (
-        counter("count", run, hold=9, resources=short),
-        counter("next", run, steps=3, after=("count",)),
+        counter("requeued", run, hold=7),
+        counter("deaf", run, hold=7, manners="deaf"),
+        counter("asked", run, hold=7),
+        counter("next", run, steps=3, after=names),
     )
-    submit(Plan(name="limit", jobs=jobs), run)
-    assert finish(run, 90) == {"count": "done", "next": "done"}
-    assert (run / "count" / "result").read_text() == expected
-    assert "asked by SIGTERM at 9" in (run / "jobs" / "count.out").read_text()
-    assert [line.split()[0] for line in starts(run, "count")] == ["0", "9"]
+    ids = submit(Plan(name="stops", jobs=jobs), run)
+    until(lambda: all(holding(run, name, 7)() for name in names))
+    cluster.call("scontrol", "requeue", ids["requeued"])
+    cluster.call("scontrol", "requeue", ids["deaf"])
+    # Here Slurm itself has no wish to end the job; its command asks to be started again.
+    cluster.call("scancel", "--signal=TERM", ids["asked"])
+    until(lambda: all(read_state(run, name).state == "requeued" for name in names))
+    assert set(finish(run).values()) == {"done"}
+    for name in names:
+        assert (run / name / "result").read_text() == expected
+        assert [line.split()[0] for line in starts(run, name)] == ["0", "7"]
+        assert read_state(run, name).attempts == 2
+        said = (run / "jobs" / f"{name}.out").read_text()
+        assert ("asked by SIGTERM at 7" in said) == (name != "deaf")
 
 
 def test_a_lost_node_leads_to_a_restart_elsewhere(
     cluster: OneMachineCluster, tmp_path: Path, counter: MakeJob, expected: str
 ) -> None:
     run = tmp_path / "run"
+    cluster.call("scontrol", "update", "nodename=node1", "state=drain", "reason=kept free")
     submit(Plan(name="loss", jobs=(counter("count", run, hold=11),)), run)
     until(holding(run, "count", 11))
-    node = starts(run, "count")[0].split()[1]
-    cluster.lose_node(node)
+    cluster.call("scontrol", "update", "nodename=node1", "state=resume")
+    cluster.lose_node("node2")
     try:
         assert finish(run) == {"count": "done"}
     finally:
-        cluster.start_node(node)
-        until(lambda: "idle" in cluster.call("sinfo", "-h", "-p", node, "-o", "%T"))
+        cluster.start_node("node2")
+        until(lambda: "idle" in cluster.call("sinfo", "-h", "-p", "node2", "-o", "%T"))
     assert (run / "count" / "result").read_text() == expected
-    _first, second = starts(run, "count")
-    assert second.split()[0] == "11"
-    assert second.split()[1] != node
+    assert starts(run, "count") == ["0 node2", "11 node1"]
 
 
 def test_cancelled_jobs_save_their_state_and_go_on_when_submitted_again(
@@ -181,12 +181,12 @@ def test_cancelled_jobs_save_their_state_and_go_on_when_submitted_again(
     run = tmp_path / "run"
     jobs = (counter("count", run, hold=4), counter("next", run, steps=3, after=("count",)))
     plan = Plan(name="cancel", jobs=jobs)
-    submit(plan, run)
+    ids = submit(plan, run)
     until(holding(run, "count", 4))
     with pytest.raises(BadInputError, match="still has jobs in Slurm"):
         submit(plan, run)
     assert cancel(run) == 2
-    until(lambda: not cluster.call("squeue", "-h").strip())
+    until(lambda: not cluster.call("squeue", "-h", "-j", ",".join(ids.values())).strip())
     assert finish(run)["next"] == "cancelled"
     assert "asked by SIGTERM at 4" in (run / "jobs" / "count.out").read_text()
     submit(plan, run)
@@ -205,3 +205,10 @@ def test_what_slurm_refuses_is_said_in_one_sentence(
     assert "Slurm refused job 'one'" in told
     assert "partition" in told
     assert len(told.splitlines()) == 1
+
+
+def test_a_time_limit_leads_to_a_checkpoint_and_a_requeue(limited: Path, expected: str) -> None:
+    assert finish(limited, 90) == {"count": "done", "next": "done"}
+    assert (limited / "count" / "result").read_text() == expected
+    assert "asked by SIGTERM at 9" in (limited / "jobs" / "count.out").read_text()
+    assert starts(limited, "count") == ["0 node1", "9 node1"]
