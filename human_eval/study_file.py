@@ -6,8 +6,6 @@ analysis with a plan that was changed afterwards is seen for what it is.
 """
 
 import hashlib
-import os
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from dojobench.human_eval.toml_writer import to_toml
+from dojobench.human_eval.whole_file import write_whole
 from dojobench.protocol.errors import BadInputError
 
 FORMAT: Literal[1] = 1
@@ -267,21 +266,13 @@ def write_study(study: Study, path: Path) -> str:
 
     Returns:
         Its hash.
+
+    Raises:
+        BadInputError: If it cannot be written there.
     """
     path = path / STUDY_FILE if path.is_dir() else path
     content = study_toml(study).encode("utf-8")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    write_whole(path, content)
     return study_hash(content)
 
 

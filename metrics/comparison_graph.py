@@ -67,7 +67,7 @@ def comparison_graph(counts: Array, models: tuple[str, ...]) -> ComparisonGraph:
         for _ in range(max(1, size.bit_length())):
             reach = (reach.astype(np.float64) @ reach.astype(np.float64)) > 0
         above = (reach & ~reach.T).astype(np.float64)
-    said = [*_island_statements(islands, island_count, models)]
+    said = _island_statements(points, islands, models)
     said += _tier_statements(points, islands, tiers, models)
     return ComparisonGraph(
         islands=islands, tiers=tiers, above=above, statements=tuple(said)
@@ -80,14 +80,18 @@ def _components(points: Array, connection: Literal["weak", "strong"]) -> tuple[i
     return int(count), labels.astype(np.intp)
 
 
-def _island_statements(islands: Codes, count: int, models: tuple[str, ...]) -> list[str]:
-    if count <= 1:
-        return []
-    groups = [_join(np.flatnonzero(islands == k), models) for k in range(count)]
-    return [
-        f"The models fall into {count} groups that were never compared, not even by way of "
-        f"others: {' | '.join(groups)}; strengths and ranks hold within a group only."
+def _island_statements(points: Array, islands: Codes, models: tuple[str, ...]) -> list[str]:
+    voted = (points + points.T).any(axis=1)
+    said = [
+        f"{models[k]} is in no vote, so nothing is known of it." for k in np.flatnonzero(~voted)
     ]
+    groups = [_join(np.flatnonzero(islands == k), models) for k in dict.fromkeys(islands[voted])]
+    if len(groups) > 1:
+        said.append(
+            f"The models fall into {len(groups)} groups that were never compared, not even by way "
+            f"of others: {' | '.join(groups)}; strengths and ranks hold within a group only."
+        )
+    return said
 
 
 def _tier_statements(

@@ -65,10 +65,10 @@ class ContrastTable:
         )  # fmt: skip
         error = float(self.error[k])
         if not math.isfinite(error) or error == 0:
+            none = _none(estimate, n, fewest, self.level, self._why(error))
             return Contrast(
-                clustered=_none(estimate, n, fewest, self.level, self._why(error)),
-                naive=naive, bootstrap=(math.nan, math.nan),
-            )  # fmt: skip
+                clustered=none, naive=naive if error else none, bootstrap=(math.nan, math.nan)
+            )
         t = float(quantile(self.level, self.freedom[k]))
         tails = [(1 - self.level) / 2, (1 + self.level) / 2]
         # Student's quantile widens the bootstrap as it does the sandwich: raters are few.
