@@ -104,8 +104,13 @@ def dimension_units(space: ActionSpace) -> tuple[str, ...]:
     """Gives one unit per dimension, where the stated units can be told apart, else empty ones."""
     parts = [part.strip() for part in re.split(r"[,;]", space.units)]
     if len(parts) == space.dim:
-        return tuple(re.sub(r"\s+(relative|open)\b.*$", "", part) for part in parts)
-    return (parts[0] if len(parts) == 1 else "",) * space.dim
+        return tuple(_unit(part) for part in parts)
+    return (_unit(parts[0]) if len(parts) == 1 else "",) * space.dim
+
+
+def _unit(text: str) -> str:
+    """Leaves ``rad`` of ``rad relative to the last target``, and nothing of a fraction."""
+    return "" if "fraction" in text else re.sub(r"\s+(relative|absolute|per step)\b.*$", "", text)
 
 
 def fit_compass(clips: Sequence[Clip], space: ActionSpace) -> dict[str, Any] | None:

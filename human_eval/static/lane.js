@@ -31,6 +31,8 @@ export class Lane {
     const busiest = [...order].sort((a, b) => spread(data.dims[b].values) - spread(data.dims[a].values));
     const few = new Set(busiest.slice(0, FEW));
     this.rows = order.map((place) => this.row(lane, data.dims[place], few.has(place)));
+    const longest = Math.max(...data.dims.map((dim) => dim.name.length));
+    lane.style.setProperty("--names", `${Math.min(longest, 18) * 0.55 + 0.9}rem`);
     this.now = make(lane, "div", "now");
     lane.setAttribute("role", "img");
     lane.setAttribute("aria-label", `${texts.commanded}: ${data.dims.map((dim) => dim.name).join(", ")}`);
@@ -89,7 +91,7 @@ export class Lane {
   }
 
   show(frame) {
-    this.now.style.setProperty("--now", String(frame / this.last));
+    this.now.style.setProperty("--at", String(frame / this.last));
     for (const { dim, value } of this.rows) {
       value.textContent = `${number(this.raw(dim, frame))} ${dim.unit}`.trim();
     }

@@ -152,7 +152,7 @@ const showMark = (side) => {
   const frame = state.breaks[side];
   const here = frame !== null && frame === player.frame;
   $(`mark-${side}`).textContent = frame === null ? texts.break_none : fill(texts.break_marked, { frame: frame + 1 });
-  $(`break-${side}`).textContent = here ? fill(texts.break_clear, { frame: frame + 1 }) : texts[`break_${side}`];
+  $(`break-${side}`).textContent = here ? texts.break_clear : texts[`break_${side}`];
   $(`break-${side}`).classList.toggle("set", frame !== null);
   const flag = $(`flag-${side}`);
   flag.hidden = frame === null || player.frame < frame;
@@ -214,7 +214,7 @@ const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const busy = (on) => {
   main.dataset.busy = String(on);
   $("submit").setAttribute("aria-disabled", String(on));
-  $("submit").firstChild.textContent = on ? `${texts.saving} ` : `${texts.submit} `;
+  $("submit").firstChild.textContent = on ? texts.saving : texts.submit;
 };
 const countdown = async (text, wanted) => {
   for (let left = wanted; left > 0; left -= 1) {
@@ -234,10 +234,12 @@ const notice = (text, label, act) => {
   say(text);
   button.focus();
 };
+// The middle of the frame, where rounding cannot turn it into its neighbour.
+const secondsOf = (frame) => (frame === null ? null : Math.round((1000 * (frame + 0.5)) / trial.rate) / 1000);
 const ballot = () => JSON.stringify({
   token: trial.token,
   answers: Object.fromEntries(trial.axes.map((axis) => [axis, chosen(axis)])),
-  break_at: state.breaks,
+  break_at: Object.fromEntries(SIDES.map((side) => [side, secondsOf(state.breaks[side])])),
   drift_frames: Math.round(100 * drift()) / 100,
   seconds: Math.round(100 * seconds()) / 100,
   plays: plays(),
