@@ -7,6 +7,7 @@ from dojobench.reference_model.training.latent_action_stage import LatentActionS
 from dojobench.reference_model.training.latents import LatentConfig
 from dojobench.reference_model.training.loop import LoopConfig
 from dojobench.reference_model.training.recipe import Recipe
+from dojobench.reference_model.training.stage import OptimizerConfig
 from dojobench.reference_model.training.tokenizer_stage import TokenizerStageConfig
 from dojobench.reference_model.training.world_model_stage import WorldModelStageConfig
 
@@ -19,8 +20,10 @@ def _nano() -> Recipe:
     return Recipe(
         name="nano",
         data=DojoDataConfig(groups=nano_groups(robot=2400, human=480)),
-        tokenizer=TokenizerStageConfig(loop=_loop(steps=6000, batch=20)),
-        latent_actions=LatentActionStageConfig(loop=_loop(steps=2000, batch=32)),
+        tokenizer=TokenizerStageConfig(loop=_loop(steps=5000, batch=20)),
+        latent_actions=LatentActionStageConfig(
+            loop=_loop(steps=1000, batch=16), optimizer=OptimizerConfig(lr=1e-3, clip=0.3)
+        ),
         pretrain=WorldModelStageConfig(loop=_loop(steps=4000, batch=16)),
         posttrain=replace(WorldModelStageConfig.posttraining(), loop=_loop(steps=10000, batch=16)),
     )

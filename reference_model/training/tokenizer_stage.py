@@ -143,7 +143,7 @@ class TokenizerStage:
         truth = to_unit(clips)
         made = [
             module.reconstruct(module.posterior(some.to(device)).mean).clamp(0, 1).cpu()
-            for some in truth.split(_AT_ONCE)
+            for some in torch.split(truth, _AT_ONCE)
         ]
         return torch.cat(made), truth
 
