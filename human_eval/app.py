@@ -1,5 +1,6 @@
 """The study's web application: raters' pages, the organiser's page, media."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from dojobench.human_eval.keyring import Keyring, read_key
 from dojobench.human_eval.pages import POLICY
 from dojobench.human_eval.running_study import RunningStudy
 from dojobench.human_eval.site import Refusal, Settings, Site, refuse
+from dojobench.human_eval.stopping import watch
 from dojobench.human_eval.store import Store
 
 _STATIC = Path(__file__).resolve().parent / "static"
@@ -67,8 +69,12 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        yield
-        store.close()
+        watching = asyncio.create_task(watch(running))
+        try:
+            yield
+        finally:
+            watching.cancel()
+            store.close()
 
     app = Starlette(
         routes=[

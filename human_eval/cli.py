@@ -23,6 +23,14 @@ SUBCOMMANDS: dict[str, Subcommand] = {
     "power": Subcommand(
         "dojobench.human_eval.power_cli:power", "how many votes tell one rate from another"
     ),
+    "serve": Subcommand("dojobench.human_eval.serve_cli:serve", "put a study on the web"),
+    "links": Subcommand("dojobench.human_eval.serve_cli:links", "print personal links for raters"),
+    "export": Subcommand(
+        "dojobench.human_eval.votes_cli:export", "write the vote log, safe to publish"
+    ),
+    "verify": Subcommand(
+        "dojobench.human_eval.votes_cli:verify", "check that no vote was changed or removed"
+    ),
     "analyze": Subcommand(
         "dojobench.human_eval.analyze_cli:analyze", "turn a vote log into rates, ranks and a report"
     ),

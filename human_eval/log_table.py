@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from dojobench.human_eval import vote_chain
 from dojobench.human_eval.database import head, votes
@@ -37,7 +37,12 @@ class LogTable:
     def begin(self, connection: Connection) -> None:
         """Writes the end of an empty log."""
         start = vote_chain.genesis(self._study_hash)
+        connection.execute(delete(head))
         connection.execute(insert(head).values(id=1, n=0, hash=start, seal=self._seal(0, start)))
+
+    def is_empty(self, connection: Connection) -> bool:
+        """Tells whether there is no event yet, and keeps others from appending one."""
+        return int(connection.execute(select(head).with_for_update()).one().n) == 0
 
     def append(
         self, connection: Connection, entries: Sequence[tuple[str, Mapping[str, Any]]]

@@ -163,16 +163,6 @@ def quick_analysis(running: RunningStudy, log: VoteLog) -> Preferences:
     return analyze(plan, log, unplanned=True)
 
 
-def is_precise(found: Preferences, half_width: float) -> bool:
-    """Tells whether every win rate's interval is as narrow as planned."""
-    rates = [pair.rate for axis in found.axes.values() for pair in axis.pairs]
-    pairs = len(found.models) * (len(found.models) - 1) // 2
-    return len(rates) == pairs * len(found.axes) and all(
-        rate.low is not None and rate.high is not None and (rate.high - rate.low) / 2 <= half_width
-        for rate in rates
-    )
-
-
 def _lines(table: Sequence[Mapping[str, Any]], log: VoteLog) -> list[RaterLine]:
     votes: dict[str, list[Vote]] = defaultdict(list)
     for vote in log.votes:

@@ -121,6 +121,9 @@ class Store:
             except IntegrityError:
                 pass  # another server was first
             found = self.facts()
+        elif found.get("study") != self._study_hash:
+            self._begin_anew()
+            found = self.facts()
         if found.get("schema") != str(SCHEMA):
             raise BadInputError(
                 f"the vote database has schema {found.get('schema')}, this program writes "
@@ -129,8 +132,18 @@ class Store:
         if found.get("study") != self._study_hash:
             raise BadInputError(
                 "the vote database belongs to another study.toml: the plan was changed after the "
-                "study began; restore it, or make a new study"
+                "first vote; restore it, or make a new study"
             )
+
+    def _begin_anew(self) -> None:
+        """Takes over a plan that was changed before the first vote."""
+        with self._writing() as connection:
+            if self._log.is_empty(connection):
+                connection.execute(delete(assignments))
+                self._log.begin(connection)
+                connection.execute(
+                    update(facts).where(facts.c.name == "study").values(value=self._study_hash)
+                )
 
     def facts(self) -> dict[str, str]:
         """Gives what the whole database is: ``schema``, ``study``, ``created``."""

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from dojobench.human_eval.app import create_app
 from dojobench.human_eval.site import Settings
 
-TOKEN = "organiser-token"
+ORGANISER = "open-sesame"
 BASE = "http://study.test"
 OURS = {"Origin": BASE}
 RIGHT = {"vanish": "right", "command": "left", "same": "tie"}
@@ -61,7 +61,9 @@ async def answer(client: httpx.AsyncClient, page: httpx.Response, **more: object
 
 @pytest.fixture
 def app(make_study: Callable[..., Path], database: str | None) -> Starlette:
-    return create_app(make_study(), database=database, organiser_token=TOKEN, settings=Settings())
+    return create_app(
+        make_study(), database=database, organiser_token=ORGANISER, settings=Settings()
+    )
 
 
 def events(app: Starlette) -> list[dict[str, object]]:
