@@ -24,8 +24,8 @@ def _nano() -> Recipe:
         latent_actions=LatentActionStageConfig(
             loop=_loop(steps=1000, batch=16), optimizer=OptimizerConfig(lr=1e-3, clip=0.3)
         ),
-        pretrain=WorldModelStageConfig(loop=_loop(steps=4000, batch=16)),
-        posttrain=replace(WorldModelStageConfig.posttraining(), loop=_loop(steps=10000, batch=16)),
+        pretrain=WorldModelStageConfig(loop=_loop(steps=3000, batch=16)),
+        posttrain=replace(WorldModelStageConfig.posttraining(), loop=_loop(steps=9000, batch=16)),
     )
 
 
