@@ -12,11 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dojobench.datasets.video_encode import VideoSink
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.training.checkpoint import (
     CHECKPOINT,
@@ -30,13 +28,13 @@ from dojobench.reference_model.training.checkpoint import (
 from dojobench.reference_model.training.ema import AveragedWeights
 from dojobench.reference_model.training.feeding import Feeder
 from dojobench.reference_model.training.folder_lock import locked
+from dojobench.reference_model.training.optimizer import make_optimizer
+from dojobench.reference_model.training.sample_video import write_sample
 from dojobench.reference_model.training.schedule import learning_rate, step_generator
 from dojobench.reference_model.training.settings import flat_settings
-from dojobench.reference_model.training.stage import OptimizerConfig, Stage
+from dojobench.reference_model.training.stage import Stage
 from dojobench.reference_model.training.stopping import StopSignals
 from dojobench.reference_model.training.training_log import TrainingLog, TrainingProgress
-
-_SAMPLE_RATE = 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -361,46 +359,3 @@ class _Run:
         self.bar.close()
         self.log.close()
         torch.set_num_threads(self._threads)
-
-
-def make_optimizer(module: torch.nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
-    """Makes AdamW for the parameters of a module that have ``requires_grad``.
-
-    Weight decay is for matrices and kernels; vectors, such as biases and gains, have none.
-
-    Raises:
-        BadInputError: If there is nothing to train.
-    """
-    trained = [one for one in module.parameters() if one.requires_grad]
-    if not trained:
-        raise BadInputError(
-            f"No weight of the {type(module).__name__} is to be trained; unfreeze some."
-        )
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=config.lr,
-        betas=config.betas,
-        fused=True,
-    )
-
-
-def write_sample(path: Path, video: Tensor) -> None:
-    """Writes a video to look at, uint8 ``[time, 3, height, width]``; it appears whole.
-
-    An odd height or width is filled up by repeating the last row or column, as H.264 needs.
-    """
-    frames = video.permute(0, 2, 3, 1).cpu().numpy()
-    edge = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
-    temporary = path.with_name(f".{path.name}")
-    with writing(path):
-        try:
-            sink = VideoSink(temporary, rate=_SAMPLE_RATE)
-            sink.write(np.pad(frames, edge, mode="edge"))
-            sink.close()
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
