@@ -228,7 +228,7 @@ class WorldModelNet(nn.Module):
         frames, rows, columns = latents.shape[2:]
         height, width = rows // self.config.patch, columns // self.config.patch
         mask = BlockCausal(tokens_per_frame=height * width, window=window) if causal else None
-        embedding, shared = self._embed_conditions(
+        embedding, shared = self.embed_conditions(
             times,
             actions,
             condition_mask,
@@ -247,7 +247,7 @@ class WorldModelNet(nn.Module):
             backend=self.attention_backend,
             float32=self.config.float32_modulation,
         )
-        x = self.x_embedder(self._with_masks(latents, condition_mask, padding, context))
+        x = self.x_embedder(self.with_masks(latents, condition_mask, padding, context))
         patches = self.final_layer(self._run_blocks(x, around, text, cache), around)
         return unpatchify(patches, patch=self.config.patch, height=height, width=width)
 
@@ -271,7 +271,7 @@ class WorldModelNet(nn.Module):
                 f"{latents.shape[2]} frames from {first_frame}."
             )
 
-    def _embed_conditions(
+    def embed_conditions(
         self,
         times: torch.Tensor,
         actions: torch.Tensor | None,
@@ -282,7 +282,11 @@ class WorldModelNet(nn.Module):
         displacement: torch.Tensor | None,
         window: int | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Gives ``[B, T or 1, D]`` and ``[B, T or 1, 3 D]``."""
+        """Embeds times and actions, as all blocks are told them; arguments as for ``forward``.
+
+        Returns:
+            ``[B, T or 1, D]``, normalised, and ``[B, T or 1, 3 D]``.
+        """
         exact = self.config.float32_modulation
         per_frame = times.unsqueeze(1) if times.dim() == 1 else times
         if condition_mask is not None and self.config.given_time == "zero":
@@ -335,7 +339,7 @@ class WorldModelNet(nn.Module):
             embedded.append(each)
         return embedded[0], embedded[1]
 
-    def _with_masks(
+    def with_masks(
         self,
         latents: torch.Tensor,
         condition_mask: torch.Tensor | None,

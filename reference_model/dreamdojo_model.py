@@ -248,7 +248,7 @@ def open_published(
         )
     encoder = action_encoder(net.config.actions, embodiment, statistics, columns)
     sampler = SamplerConfig(steps=steps, shift=net.config.shift, released_times=True)
-    parts = Parts(net=net, tokenizer=tokenizer, encoder=encoder, text=text)
+    parts = Parts(net=net, tokenizer=tokenizer, encoder=encoder, text=text, owned=True)
     return TeacherModel(spec, parts, sampler=sampler, continues=True)
 
 

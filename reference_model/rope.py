@@ -104,15 +104,16 @@ class Rope3D(nn.Module):
         if key not in self._tables:
             # A table made under inference mode could never serve a training step later.
             with torch.inference_mode(False), torch.no_grad():
-                self._tables[key] = self._make(frames, height, width, first_frame, device)
+                self._tables[key] = self.make(frames, height, width, first_frame, device)
             if len(self._tables) > _TABLES_KEPT:
                 self._tables.popitem(last=False)
         self._tables.move_to_end(key)
         return self._tables[key]
 
-    def _make(
+    def make(
         self, frames: int, height: int, width: int, first_frame: int, device: torch.device | str
     ) -> Rotation:
+        """Makes a rotation afresh; arguments as for ``forward``."""
         starts = (first_frame, 0, 0)
         counts = (frames, height, width)
         angles = []

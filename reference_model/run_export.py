@@ -20,13 +20,11 @@ from dojobench.reference_model.streaming import StreamConfig
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.training.episodes import EpisodeGroup, EpisodeStore, GroupInfo
 from dojobench.reference_model.training.latent_source import encoder_of
+from dojobench.reference_model.training.products import place_of, product
 from dojobench.simulator.world import EMBODIMENTS, make_embodiment
 
-PRODUCTS = {
-    "teacher": ("posttrain/world_model.safetensors", "pretrain/world_model.safetensors"),
-    "student": ("self_forcing/student.safetensors", "warmup/student.safetensors"),
-}
-"""Weights in a run's folder, those of the last stage first."""
+LATEST = {"teacher": ("posttrain", "pretrain"), "student": ("self_forcing", "warmup")}
+"""Stages whose weights a model can have, the last first."""
 
 
 def export_run(
@@ -64,8 +62,8 @@ def export_run(
     """
     file = weights or _latest(run, kind)
     net = load_world_model(file)
-    tokenizer = CausalTokenizer.load(run / "tokenizer" / "tokenizer.safetensors")
-    data = find_group(run / "data", group)
+    tokenizer = CausalTokenizer.load(product(run, "tokenizer"))
+    data = find_group(product(run, "data"), group)
     statistics = data.statistics()
     encoder = encoder_of(data, statistics, net.config.actions)
     info = data.info
@@ -122,9 +120,7 @@ def _stream(config: WorldModelConfig) -> StreamConfig:
 
 
 def _latest(run: Path, kind: str) -> Path:
-    for name in PRODUCTS[kind]:
-        if (run / name).is_file():
-            return run / name
-    raise BadInputError(
-        f"There is no {run / PRODUCTS[kind][0]} yet; run the training's stages first."
-    )
+    for stage in LATEST[kind]:
+        if (path := place_of(run, stage)).is_file():
+            return path
+    return product(run, LATEST[kind][0])

@@ -8,7 +8,7 @@ sample is what it would be alone.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -18,7 +18,8 @@ from dojobench.protocol import Actions, Frames, ModelSpec
 from dojobench.protocol.errors import BadInputError
 from dojobench.protocol.validate import check_actions, check_context, check_seed
 from dojobench.reference_model.blocks import KeysValues
-from dojobench.reference_model.dit import WorldModelNet
+from dojobench.reference_model.dit import Text, WorldModelNet
+from dojobench.reference_model.fast_net import FastNet
 from dojobench.reference_model.video_tokenizer import GROUP, VideoTokenizer
 
 
@@ -31,13 +32,18 @@ class Parts:
         tokenizer: Between frames and latents.
         encoder: From a suite's actions to the network's.
         text: ``[1, L, features]``, for networks that attend to a stored text.
+        owned: Whether nobody else uses the network, so that its weights need not be copied.
+        compiled: Whether passes are compiled.
     """
 
     net: WorldModelNet
     tokenizer: VideoTokenizer
     encoder: ActionEncoder
     text: torch.Tensor | None = None
+    owned: bool = False
+    compiled: bool = False
     _encoded: list[KeysValues] | None = field(default=None, init=False, repr=False)
+    _fast: FastNet | None = field(default=None, init=False, repr=False)
 
     def to(self, device: torch.device | str) -> None:
         """Moves everything."""
@@ -45,16 +51,22 @@ class Parts:
         self.tokenizer.to(device)
         if self.text is not None:
             self.text = self.text.to(device)
-        self._encoded = None
+        self._encoded = self._fast = None
 
-    def conditions(self, batch: int) -> dict[str, Any]:
+    def fast(self) -> FastNet:
+        """Gives the network as sessions run it, with its weights as they are at the first call."""
+        if self._fast is None:
+            self._fast = FastNet(self.net, owned=self.owned, compiled=self.compiled)
+        return self._fast
+
+    def encoded_text(self, batch: int) -> Text | None:
         """Gives the text as the network's blocks want it, encoded once for all sessions."""
         if self.text is None:
-            return {}
+            return None
         if self._encoded is None:
             self._encoded = list(self.net.encode_text(self.text))
         keys_values = [[each.expand(batch, -1, -1, -1) for each in one] for one in self._encoded]
-        return {"text": [KeysValues(*one) for one in keys_values]}
+        return [KeysValues(*one) for one in keys_values]
 
 
 class LatentSession(ABC):

@@ -10,8 +10,9 @@ from dataclasses import replace
 import torch
 
 from dojobench.protocol import Frames, ModelSpec
+from dojobench.reference_model.fast_sampling import FastStream
 from dojobench.reference_model.session import LatentModel, LatentSession, Parts
-from dojobench.reference_model.streaming import LatentStream, StreamConfig
+from dojobench.reference_model.streaming import StreamConfig
 from dojobench.reference_model.video_tokenizer import GROUP, to_uint8
 
 
@@ -34,16 +35,17 @@ class StudentSession(LatentSession):
     """Holds the cache, the decoder's past and at most three actions; it never grows."""
 
     def __init__(self, model: StudentModel, context: Frames, seed: int) -> None:
-        batch = context.shape[0]
         # Groups after the first continue it, in the windows it was trained on as here.
         super().__init__(model.spec, model.parts, size=GROUP, context=context, continues=True)
         self._seed = seed
         latents = self._parts.tokenizer.encode(context)
         self._decoder = self._parts.tokenizer.stream_decoder()
         self._decoder.prime(latents)
-        conditions = self._parts.conditions(batch)
-        self._stream = LatentStream(
-            self._parts.net, latents.transpose(1, 2), config=model.stream, **conditions
+        self._stream = FastStream(
+            self._parts.fast(),
+            latents.transpose(1, 2),
+            config=model.stream,
+            text=self._parts.encoded_text(self._batch),
         )
         channels, rows, columns = latents.shape[2:]
         self._shape = (model.stream.draws, 1, channels, 1, rows, columns)
@@ -51,10 +53,10 @@ class StudentSession(LatentSession):
     def _make(self, actions: torch.Tensor, first: int, stop: int, *, whole: bool) -> torch.Tensor:
         noise = self._noise(self._seed, self._shape).expand(-1, self._batch, -1, -1, -1, -1)
         if whole:
-            latent = self._stream.step(actions, noise=noise)
+            latent = self._stream.step(actions, noise)
             decoder = self._decoder
         else:
-            latent = self._stream.propose(actions, noise=noise)
+            latent = self._stream.propose(actions, noise)
             decoder = self._decoder.fork()
         return to_uint8(decoder.push(latent.transpose(1, 2))[:, first:stop])
 

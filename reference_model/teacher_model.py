@@ -12,7 +12,8 @@ from dataclasses import replace
 import torch
 
 from dojobench.protocol import Frames, ModelSpec
-from dojobench.reference_model.generation import SamplerConfig, sample
+from dojobench.reference_model.fast_sampling import sample_chunk
+from dojobench.reference_model.generation import SamplerConfig
 from dojobench.reference_model.session import LatentModel, LatentSession, Parts
 from dojobench.reference_model.video_tokenizer import GROUP, latent_frames, to_uint8
 
@@ -71,13 +72,13 @@ class TeacherSession(LatentSession):
         if led is None:
             led = actions.new_zeros(actions.shape[0], GROUP * (given - 1), actions.shape[2])
         frames = given + actions.shape[1] // GROUP
-        latents = sample(
-            self._parts.net,
+        latents = sample_chunk(
+            self._parts.fast(),
             context,
             torch.cat([led, actions], dim=1),
             config=self._model.sampler,
             noise=self._noise_of(context, frames),
-            **self._parts.conditions(self._batch),
+            text=self._parts.encoded_text(self._batch),
         )
         decoded = self._parts.tokenizer.decode(latents.transpose(1, 2))
         start = decoded.shape[1] - actions.shape[1]

@@ -85,7 +85,7 @@ def reference_model(
         description.action_statistics(str(checkpoint / CARD)),
         description.columns,
     )
-    parts = Parts(net=net, tokenizer=tokenizer, encoder=encoder)
+    parts = Parts(net=net, tokenizer=tokenizer, encoder=encoder, owned=True, compiled=compile)
     weights = fingerprint(checkpoint / WEIGHTS, checkpoint / TOKENIZER)
     return build_model(description, parts, weights=weights)
 

@@ -1,0 +1,184 @@
+"""The teacher's and the student's sampling on a ``FastNet``: ``generation`` and ``streaming``.
+
+What is computed is the same, in another order; guidance, which nobody evaluates with, is not
+offered. The whole solving of a chunk stays in tokens, whose features are those of the latents.
+"""
+
+from functools import lru_cache
+from math import floor
+
+import torch
+from torch import Tensor
+
+from dojobench.protocol.errors import BadInputError
+from dojobench.reference_model.action_conditioning import StreamDisplacement
+from dojobench.reference_model.dit import Text
+from dojobench.reference_model.fast_net import FastNet, Plan
+from dojobench.reference_model.flow_matching import clean_mask
+from dojobench.reference_model.generation import SamplerConfig
+from dojobench.reference_model.samplers import solve
+from dojobench.reference_model.streaming import StreamConfig
+
+
+@lru_cache(maxsize=32)
+def told_times(config: SamplerConfig) -> tuple[float, ...]:
+    """Lists the times that a solver will tell the network, in order."""
+    asked: list[float] = []
+
+    def record(state: Tensor, time: float) -> Tensor:
+        asked.append(floor(time * 1000) / 1000 if config.released_times else time)
+        return torch.zeros_like(state)
+
+    solve(config.solver, record, torch.zeros(1), config.times())
+    return tuple(asked)
+
+
+def sample_chunk(
+    fast: FastNet,
+    context: Tensor,
+    actions: Tensor,
+    *,
+    config: SamplerConfig,
+    noise: Tensor,
+    text: Text | None = None,
+) -> Tensor:
+    """Samples the latents that follow a context; see ``generation.sample``.
+
+    Args:
+        fast: The network.
+        context: ``[B, C, c, Y, X]``, clean latents.
+        actions: ``[B, n, width]``, four for each latent frame but frame 0.
+        config: Solver, steps and shift, without guidance.
+        noise: ``[B, C, n / 4 + 1 - c, Y, X]``; of all frames for a network without clean context.
+        text: As ``encode_text`` gives it.
+
+    Returns:
+        ``[B, C, 1 + n / 4, Y, X]`` float32, the context first.
+
+    Raises:
+        BadInputError: If guidance is asked for.
+    """
+    if config.guidance:
+        raise BadInputError(
+            f"The sampler's guidance is {config.guidance:g}, which world models here do without; "
+            "set it to 0."
+        )
+    net = fast.net.config
+    context = context.float()
+    batch, _, given, rows, columns = context.shape
+    frames = 1 + actions.shape[1] // net.actions.per_latent
+    fixed = context if net.clean_context else context[:, :, :0]
+    known = fixed.shape[2]
+    plan = fast.plan(
+        told_times(config),
+        actions,
+        batch=batch,
+        frames=frames,
+        rows=rows,
+        columns=columns,
+        condition_mask=clean_mask(context.new_empty(batch, 1, frames, 1, 1), known),
+        context=context[:, :, 0] if net.context_channels else None,
+    )
+    first = fast.to_tokens(fixed)
+    passes = iter(range(len(told_times(config))))
+
+    def velocity(state: Tensor, time: float) -> Tensor:
+        del time
+        tokens = torch.cat([first, state], dim=1)
+        return fast.velocity(tokens, plan, next(passes), fixed=known, text=text)
+
+    made = solve(config.solver, velocity, fast.to_tokens(noise), config.times())
+    made = fast.to_latents(made[:, given - frames :], rows, columns)
+    return torch.cat([context, made], dim=2)
+
+
+class FastStream:
+    """A rollout that goes on for as long as actions come; see ``streaming.LatentStream``.
+
+    Args:
+        fast: The network.
+        context: ``[B, C, c, Y, X]``, clean latents of the first ``c`` frames.
+        config: Window and steps.
+        text: As ``encode_text`` gives it.
+
+    Attributes:
+        cache: Keys and values of the last frames.
+
+    Raises:
+        BadInputError: If the network takes no clean context.
+    """
+
+    def __init__(
+        self, fast: FastNet, context: Tensor, *, config: StreamConfig, text: Text | None = None
+    ) -> None:
+        net = fast.net
+        if not net.config.clean_context:
+            raise BadInputError(
+                "A network without clean context cannot stream; train it with 'clean_context'."
+            )
+        self._fast, self._config, self._text = fast, config, text
+        batch, _, given, rows, columns = context.shape
+        self._batch, self._rows, self._columns = batch, rows, columns
+        self._context = context[:, :, 0].float() if net.config.context_channels else None
+        self._moved = StreamDisplacement(net.config.actions, config.window)
+        self.cache = net.new_cache(batch=batch, height=rows, width=columns, window=config.window)
+        mask = context.new_full((batch, 1), float(config.mark_context))
+        for frame in range(given):
+            plan = self._plan((0.0,), None, condition_mask=mask)
+            tokens = fast.to_tokens(context[:, :, frame : frame + 1].float())
+            fast.remember(tokens, plan, 0, self.cache, text)
+
+    def step(self, actions: Tensor, noise: Tensor) -> Tensor:
+        """Makes the next latent frame and goes on to it.
+
+        Args:
+            actions: ``[B, 4, width]`` that lead to it.
+            noise: ``[config.draws, B, C, 1, Y, X]``.
+
+        Returns:
+            ``[B, C, 1, Y, X]`` float32.
+        """
+        times = self._config.times
+        # Time 0 is that of the pass that fills the cache.
+        plan = self._plan((*times, 0.0), actions)
+        tokens = self._denoised(plan, noise)
+        self._fast.remember(tokens, plan, len(times), self.cache, self._text)
+        self._moved.add(actions)
+        return self._latent(tokens)
+
+    def propose(self, actions: Tensor, noise: Tensor) -> Tensor:
+        """Makes the next latent frame without going on to it; otherwise as ``step``."""
+        return self._latent(self._denoised(self._plan(self._config.times, actions), noise))
+
+    def _plan(
+        self,
+        times: tuple[float, ...],
+        actions: Tensor | None,
+        condition_mask: Tensor | None = None,
+    ) -> Plan:
+        return self._fast.plan(
+            times,
+            actions,
+            first_frame=self.cache.frames,
+            displacement=None if actions is None else self._moved.before,
+            context=self._context,
+            batch=self._batch,
+            frames=1,
+            rows=self._rows,
+            columns=self._columns,
+            condition_mask=condition_mask,
+        )
+
+    def _denoised(self, plan: Plan, noise: Tensor) -> Tensor:
+        draws = [self._fast.to_tokens(each) for each in noise]
+        state = draws[0]
+        for step, time in enumerate(self._config.times):
+            if step > 0:
+                again = draws[step if len(draws) > 1 else 0]
+                state = time * again + (1 - time) * state
+            velocity = self._fast.velocity(state, plan, step, cache=self.cache, text=self._text)
+            state = torch.sub(state, velocity, alpha=time)
+        return state
+
+    def _latent(self, tokens: Tensor) -> Tensor:
+        return self._fast.to_latents(tokens, self._rows, self._columns)
