@@ -146,19 +146,24 @@ def note_end(state: Path, child: Child) -> JobState:
     if child.code == 0:
         return update_state(state, state="done", ended=now(), exit_code=0, reason=None)
     if child.stopped:
-        return update_state(state, state="requeued", ended=now(), exit_code=child.code)
+        how = None if child.code == REQUEUE else _how(child.code or 0)
+        return update_state(state, state="requeued", ended=now(), exit_code=child.code, reason=how)
     reason = _why(child.code or 0, state.with_suffix(".err"))
     return update_state(state, state="failed", ended=now(), exit_code=child.code, reason=reason)
 
 
+def _how(code: int) -> str:
+    """How a command ended, in a few words."""
+    if code >= 0:
+        return f"exit code {code}"
+    name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    memory = ", as happens when memory runs out" if -code == signal.SIGKILL else ""
+    return f"ended by {name}{memory}"
+
+
 def _why(code: int, errors: Path) -> str:
     """One sentence on a failure: how it ended and the last line that it wrote."""
-    if code < 0:
-        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
-        memory = ", as happens when memory runs out" if -code == signal.SIGKILL else ""
-        how = f"ended by {name}{memory}"
-    else:
-        how = f"exit code {code}"
+    how = _how(code)
     try:
         with errors.open("rb") as file:
             file.seek(max(0, errors.stat().st_size - _TAIL_BYTES))

@@ -146,11 +146,11 @@ class LocalRun:
                 self.tell(f"{name}: done")
             elif ended.state == "failed":
                 self._give_up(name, ended.reason or "")
-            elif self._stop is None:
-                self.tell(f"{name}: saved its state and goes on")
-                self._start(name)
             else:
-                self.tell(f"{name}: saved its state")
+                how = ended.reason or "saved its state"
+                self.tell(f"{name}: {how}{' and goes on' if self._stop is None else ''}")
+                if self._stop is None:
+                    self._start(name)
         if time.monotonic() - self._seen > _SEEN_SECONDS:
             self._seen = time.monotonic()
             for name in self._children:

@@ -23,4 +23,5 @@ def nano_plan(out: Path, *, smoke: bool = False) -> Plan:
     # Looked up only here: what trains brings torch along, and the room is of use without it.
     steps: Callable[..., Iterable[Any]] = import_module(_MODULE).reproduction_plan
     recipe = "smoke" if smoke else "nano"
-    return plan_from_steps(recipe, steps(recipe, out))
+    # From the root, so that it is the same plan wherever the command is typed again.
+    return plan_from_steps(recipe, steps(recipe, out.absolute()))

@@ -69,6 +69,8 @@ def submit(
         except BaseException:
             if ids:
                 _slurm("scancel", *ids.values())
+            record = Submission(submitted=submitted, slurm_ids=ids, cancelled=now())
+            write_record(run / SUBMISSION_FILE, record)
             raise
     return ids
 
@@ -115,10 +117,11 @@ def _submit_job(
             else:
                 submitted = executor.submit_array(payloads)
     except (FailedJobError, FailedSubmissionError) as error:
-        told = str(error).strip().splitlines()[-1:] or ["no reason given"]
-        raise BadInputError(
-            f"Slurm refused job '{job.name}': {told[0].removeprefix('sbatch: error: ')}"
-        ) from error
+        # The error is all that sbatch wrote, hints on its own use included.
+        lines = [line for line in str(error).splitlines() if line.startswith("sbatch:")]
+        told = lines[-1] if lines else "no reason given"
+        reason = told.removeprefix("sbatch:").strip().removeprefix("error: ")
+        raise BadInputError(f"Slurm refused job '{job.name}': {reason}") from error
     return str(submitted[0].job_id).partition("_")[0]
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dojobench.protocol.errors import BadInputError
+from dojobench.slurm.nano import nano_plan
 from dojobench.slurm.plan import Job, Plan, Resources, plan_from_steps, plan_to_json, read_plan
 
 
@@ -140,6 +141,23 @@ def test_a_file_that_is_missing_or_no_json_is_told_in_one_sentence(tmp_path: Pat
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(BadInputError, match="is no plan"):
         read_plan(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("smoke", [False, True])
+def test_the_reference_models_chain_is_a_plan(tmp_path: Path, smoke: bool) -> None:
+    made = nano_plan(tmp_path / "run", smoke=smoke)
+    names = [one.name for one in made.ordered()]
+    assert made.name == ("smoke" if smoke else "nano")
+    assert (names[0], names[-1]) == ("data", "report")
+    assert set(made.upstream("report")) == set(names) - {"report"}
+    assert all(one.tasks()[0].argv[1:3] == ("-m", "dojobench.cli") for one in made.jobs)
+
+
+def test_the_plan_does_not_depend_on_where_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert nano_plan(Path("run")) == nano_plan(tmp_path / "run")
 
 
 @dataclass
