@@ -1,6 +1,7 @@
 """The loop on a stage of its own: a small net that learns, and what may befall its training."""
 
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -427,20 +428,16 @@ def test_a_finished_training_is_only_exported_again(tmp_path: Path) -> None:
 
 
 def _child(folder: Path, words: list[str]) -> int:
-    full = "full" in words
-    if full:
-        import resource
+    def fill_disk() -> bool:
+        state = folder / "state.pt"
+        if "full" in words and state.exists():
+            half = state.stat().st_size // 2
+            resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
+        return False
 
-        def limit() -> bool:
-            size = (folder / "state.pt").stat().st_size if (folder / "state.pt").exists() else 0
-            if size:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
-            return False
-    else:
-        limit = None  # type: ignore[assignment]
     try:
         stage = Tiny(wait=0.2 if "slow" in words else 0.0)
-        result = train(stage, loop(tensorboard="board" in words), folder, until=limit)
+        result = train(stage, loop(tensorboard="board" in words), folder, until=fill_disk)
     except BadInputError as error:
         sys.stderr.write(f"{error}\n")
         return 2
