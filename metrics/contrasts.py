@@ -64,10 +64,11 @@ class ContrastTable:
             level=self.level, method="independent votes",
         )  # fmt: skip
         error = float(self.error[k])
-        if not math.isfinite(error) or error == 0:
-            none = _none(estimate, n, fewest, self.level, self._why(error))
+        if not math.isfinite(error):
+            itself = half == 0
+            none = _none(estimate, n, fewest, self.level, self._why(itself=itself))
             return Contrast(
-                clustered=none, naive=naive if error else none, bootstrap=(math.nan, math.nan)
+                clustered=none, naive=none if itself else naive, bootstrap=(math.nan, math.nan)
             )
         t = float(quantile(self.level, self.freedom[k]))
         tails = [(1 - self.level) / 2, (1 + self.level) / 2]
@@ -82,8 +83,8 @@ class ContrastTable:
         )  # fmt: skip
         return Contrast(clustered=clustered, naive=naive, bootstrap=(float(low), float(high)))
 
-    def _why(self, error: float) -> str:
-        if error == 0:
+    def _why(self, *, itself: bool) -> str:
+        if itself:
             return "none: the model is its own reference"
         if self.votes.rater_count == 1:
             return "none: all votes come from one rater"

@@ -97,8 +97,6 @@ def power(design: PowerDesign, votes: int) -> float:
     by_clip = parts.clips / design.clips + (parts.total - parts.clips) / votes
     noise = by_rater**2 / max(design.raters - 1, 1) + by_clip**2 / max(design.clips - 1, 1)
     freedom = max(1.0, variance**2 / (noise + (parts.total / votes) ** 2 / max(votes - 1, 1)))
-    if parts.raters == parts.clips == 0:
-        freedom = max(1.0, votes - 1.0)
     far = abs(design.rate - design.against) / math.sqrt(variance)
     critical = float(stdtrit(freedom, (1 + design.level) / 2))
     # The noncentral t, as a mean over the estimated error: scipy's own fails far out.
