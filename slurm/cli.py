@@ -4,45 +4,28 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import tyro
 
 from dojobench.protocol.command_line import parse
-from dojobench.protocol.errors import BadInputError
-from dojobench.slurm.plan import Plan, read_plan
+from dojobench.slurm.plan import read_plan
+from dojobench.slurm.run_cli import JobFlags, go
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Running:
+class _Submitting(JobFlags):
     """What `nano` and `run` have in common."""
 
-    out: Path
-    """Folder of the run; on a cluster all nodes must see it. An unfinished run in it goes on."""
     local: bool = False
     """Run on this machine, without Slurm."""
-    parallel: int = 1
-    """With --local: how many jobs run at a time."""
-    partition: str | None = None
-    """Slurm's partition. Default: as the plan says, else the cluster's."""
-    cpus: int | None = None
-    """Cores of each job. Default: as the plan says."""
-    gpus: int | None = None
-    """GPUs of each job. Default: as the plan says."""
-    memory_gb: float | None = None
-    """Main memory of each job in GB. Default: as the plan says."""
-    minutes: int | None = None
-    """Time limit of one attempt of each job. Default: as the plan says."""
-    option: tuple[str, ...] = ()
-    """Further options of sbatch, such as account=robots or constraint=a100."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class NanoCommand(_Running):
+class NanoCommand(_Submitting):
     """Trains and scores the reference model nano, from data to report."""
 
     smoke: bool = False
@@ -50,7 +33,7 @@ class NanoCommand(_Running):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunCommand(_Running):
+class RunCommand(_Submitting):
     """Runs a plan: a JSON file of jobs (docs/slurm.md)."""
 
     plan: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PLAN.json")]
@@ -90,13 +73,13 @@ def nano(argv: list[str]) -> int:
     command = parse(NanoCommand, argv, "dojobench slurm nano")
     from dojobench.slurm.nano import nano_plan
 
-    return _go(command, nano_plan(command.out, smoke=command.smoke))
+    return go(command, nano_plan(command.out, smoke=command.smoke), here=command.local)
 
 
 def run(argv: list[str]) -> int:
     """Runs ``dojobench slurm run``."""
     command = parse(RunCommand, argv, "dojobench slurm run")
-    return _go(command, read_plan(command.plan))
+    return go(command, read_plan(command.plan), here=command.local)
 
 
 def status(argv: list[str]) -> int:
@@ -157,92 +140,6 @@ def cluster(argv: list[str]) -> int:
             print(f"  export {name}={value}", flush=True)
         while True:
             time.sleep(3600)
-
-
-def _go(command: _Running, plan: Plan) -> int:
-    plan = _with_resources(command, plan)
-    if command.parallel < 1:
-        raise BadInputError(f"--parallel is at least 1, not {command.parallel}.")
-    if command.local:
-        return _run_here(command, plan)
-    from dojobench.protocol.words import count
-    from dojobench.slurm.submit import submit
-
-    ids = submit(plan, command.out, options=_options(command.option))
-    if not ids:
-        print(f"{command.out}: all jobs of '{plan.name}' are done already")
-        return 0
-    for name, number in ids.items():
-        print(f"  {number:>8}  {name}")
-    print(f"{count(len(ids), 'job')} of '{plan.name}' handed to Slurm; how it goes:")
-    print(f"dojobench slurm status {command.out}")
-    return 0
-
-
-def _with_resources(command: _Running, plan: Plan) -> Plan:
-    given = {
-        "partition": command.partition,
-        "cpus": command.cpus,
-        "gpus": command.gpus,
-        "memory_gb": command.memory_gb,
-        "minutes": command.minutes,
-    }
-    changes = {name: value for name, value in given.items() if value is not None}
-    jobs = tuple(
-        replace(job, resources=replace(job.resources, **changes))  # type: ignore[arg-type]
-        for job in plan.jobs
-    )
-    return replace(plan, jobs=jobs)
-
-
-def _options(words: tuple[str, ...]) -> dict[str, str | bool]:
-    options: dict[str, str | bool] = {}
-    for word in words:
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not name:
-            raise BadInputError(f"'{word}' is no option of sbatch; write NAME=VALUE or NAME.")
-        options[name] = value if equals else True
-    return options
-
-
-def _run_here(command: _Running, plan: Plan) -> int:
-    from dojobench.slurm.local_runner import LocalRun
-
-    with _show(command.out, plan) as (tell, tick):
-        code = LocalRun(
-            plan=plan, run=command.out, parallel=command.parallel, tell=tell, tick=tick
-        ).go()
-    if code == 1:
-        print(f"some jobs failed; see `dojobench slurm status {command.out}`", file=sys.stderr)
-    elif code == 0:
-        print(f"{command.out}: all jobs of '{plan.name}' are done")
-    return code
-
-
-@contextmanager
-def _show(out: Path, plan: Plan) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
-    """Shows how a run goes, on stderr: its table on a terminal, lines in a log."""
-    from rich.console import Console
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda line: print(line, file=sys.stderr, flush=True), lambda: None
-        return
-    from rich.live import Live
-
-    from dojobench.slurm.status import status as read_status
-    from dojobench.slurm.status import table
-
-    shown = 0.0
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-
-        def tick() -> None:
-            nonlocal shown
-            if time.monotonic() - shown > 1:
-                shown = time.monotonic()
-                live.update(table(f"{plan.name} in {out}", read_status(out)), refresh=True)
-
-        yield lambda line: live.console.print(line, markup=False, highlight=False), tick
 
 
 class Action(NamedTuple):

@@ -1,5 +1,6 @@
 """Runs a plan on one machine, without Slurm: the same jobs, the same files, the same restarts."""
 
+import math
 import os
 import signal
 import time
@@ -40,6 +41,7 @@ class LocalRun:
         parallel: How many tasks run at a time.
         tell: Called with one line for each thing that happens.
         tick: Called ten times a second.
+        stop_after: Minutes after which it stops as if told to by SIGTERM.
     """
 
     plan: Plan
@@ -47,6 +49,7 @@ class LocalRun:
     parallel: int = 1
     tell: Callable[[str], None] = print
     tick: Callable[[], None] = lambda: None
+    stop_after: float | None = None
     _children: dict[str, Child] = field(default_factory=dict)
     _finished: dict[str, bool] = field(default_factory=dict)
     _stop: int | None = None
@@ -84,6 +87,7 @@ class LocalRun:
                     signal.signal(number, handler)
 
     def _loop(self) -> int:
+        started = time.monotonic()
         waiting = [task.name for job in self.plan.ordered() for task in job.tasks()]
         for name in list(waiting):
             if read_state(self.run, name).state == "done":
@@ -94,6 +98,9 @@ class LocalRun:
             self._start_ready(waiting)
             self._look()
             self.tick()
+            over = time.monotonic() - started > 60 * (self.stop_after or math.inf)
+            if over and (waiting or self._children):
+                self._stop = signal.SIGTERM
             time.sleep(_LOOK_SECONDS)
         if self._stop is not None:
             self._end_all()

@@ -4,7 +4,7 @@ The steps are plain data: the same list runs here one after the other, or on a c
 that wait for each other (``dojobench slurm``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -79,8 +79,20 @@ def reproduction_plan(recipe: str, out: Path) -> tuple[Step, ...]:
     return (*_training(recipe, out), *_evaluation(recipe, out))
 
 
-def _training(recipe: str, out: Path) -> Iterator[Step]:
-    for stage, after in _CHAIN:
+def shared_steps(recipe: str, out: Path) -> tuple[Step, ...]:
+    """Gives the steps that every comparison of trainings shares: up to the latents.
+
+    Args:
+        recipe: Name or file.
+        out: Folder of the run.
+    """
+    return tuple(_training(recipe, out, _CHAIN[:4]))
+
+
+def _training(
+    recipe: str, out: Path, chain: Sequence[tuple[str, tuple[str, ...]]] = _CHAIN
+) -> Iterator[Step]:
+    for stage, after in chain:
         yield Step(
             name=stage,
             argv=("train", stage, "--config", recipe, "--out", str(out)),

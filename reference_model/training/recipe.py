@@ -18,6 +18,7 @@ from dojobench.reference_model.training.config_values import (
     set_value,
 )
 from dojobench.reference_model.training.dojo_episodes import DojoDataConfig
+from dojobench.reference_model.training.folder_episodes import FolderDataConfig
 from dojobench.reference_model.training.latent_action_stage import LatentActionStageConfig
 from dojobench.reference_model.training.latents import LatentConfig
 from dojobench.reference_model.training.settings import flat_settings
@@ -40,6 +41,8 @@ class Recipe:
         latents: How episodes are encoded.
         pretrain: Phase 1, on human video.
         posttrain: Phase 2, on a robot.
+        folders: Recorded video to train on as well, or alone where ``data`` has no groups; in a
+            folder's name, environment variables are put in.
     """
 
     name: str = "unnamed"
@@ -49,6 +52,7 @@ class Recipe:
     latents: LatentConfig = field(default_factory=LatentConfig)
     pretrain: WorldModelStageConfig = field(default_factory=WorldModelStageConfig)
     posttrain: WorldModelStageConfig = field(default_factory=WorldModelStageConfig.posttraining)
+    folders: tuple[FolderDataConfig, ...] = ()
 
 
 def read_recipe(

@@ -1,7 +1,9 @@
 """The stages by name: what runs each, and where in a run's folder its product lies."""
 
 import difflib
+import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -11,6 +13,7 @@ from dojobench.reference_model.run_export import export_run
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.training.dojo_episodes import make_dojo_data
 from dojobench.reference_model.training.episodes import EpisodeStore
+from dojobench.reference_model.training.folder_episodes import make_folder_data
 from dojobench.reference_model.training.latent_action_stage import LatentActionStage
 from dojobench.reference_model.training.latents import (
     LatentStore,
@@ -18,6 +21,7 @@ from dojobench.reference_model.training.latents import (
     read_latent_actions,
 )
 from dojobench.reference_model.training.loop import TrainResult, train, training_device
+from dojobench.reference_model.training.products import PRODUCTS, product, read_base
 from dojobench.reference_model.training.recipe import Recipe, settle_recipe
 from dojobench.reference_model.training.stopping import TrainingStopped
 from dojobench.reference_model.training.tokenizer_stage import TokenizerStage
@@ -34,35 +38,6 @@ StageRunner: TypeAlias = Callable[[Recipe, Path, Until], Path]
 It finds the products of earlier stages by ``product`` and ends by ``finished``.
 """
 
-PRODUCTS: dict[str, str] = {
-    "data": "data",
-    "tokenizer": "tokenizer/tokenizer.safetensors",
-    "latent_actions": "latent_actions/lam.safetensors",
-    "latents": "latents",
-    "pretrain": "pretrain/world_model.safetensors",
-    "posttrain": "posttrain/world_model.safetensors",
-    "trajectories": "trajectories",
-    "warmup": "warmup/student.safetensors",
-    "self_forcing": "self_forcing/student.safetensors",
-    "teacher": "models/nano-teacher",
-    "student": "models/nano-student",
-}
-"""What each stage leaves in the run's folder, in the order of the stages."""
-
-
-def product(run: Path, stage: str) -> Path:
-    """Finds what an earlier stage made.
-
-    Raises:
-        BadInputError: If it is not there, naming the stage to run first.
-    """
-    path = run / PRODUCTS[stage]
-    if not path.exists():
-        raise BadInputError(
-            f"There is no {path} yet; run `dojobench train {stage} --out {run}` first."
-        )
-    return path
-
 
 def finished(result: TrainResult) -> Path:
     """Gives the product of a training that came to its end.
@@ -76,13 +51,31 @@ def finished(result: TrainResult) -> Path:
 
 
 def _data(recipe: Recipe, run: Path, until: Until) -> Path:
-    make_dojo_data(recipe.data, run / PRODUCTS["data"])
+    del until
+    folder = run / PRODUCTS["data"]
+    if recipe.data.groups:
+        make_dojo_data(recipe.data, folder)
+    for each in recipe.folders:
+        make_folder_data(replace(each, root=_expanded(each.root)), folder)
     return product(run, "data")
 
 
+def _expanded(root: str) -> str:
+    """Puts environment variables into a folder's name, so that a recipe suits every machine."""
+    expanded = os.path.expandvars(root)
+    if "$" in expanded:
+        raise BadInputError(
+            f"The recipe reads {root}, and that variable is not set; set it to the folder of "
+            "recorded video (`dojobench data list` says how to get it)."
+        )
+    return expanded
+
+
 def _tokenizer(recipe: Recipe, run: Path, until: Until) -> Path:
-    config = recipe.tokenizer
-    stage = TokenizerStage(config, EpisodeStore(product(run, "data")))
+    config, begin = recipe.tokenizer, None
+    if config.start == "base" and (base := read_base(run)) is not None:
+        begin = product(run / base.run, "tokenizer")
+    stage = TokenizerStage(config, EpisodeStore(product(run, "data")), pretrained=begin)
     return finished(train(stage, config.loop, run / stage.name, settings=config, until=until))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,8 @@ class TokenizerStageConfig:
         statistics_clips: Clips that the latents' mean and deviation are measured on.
         loop: How long.
         optimizer: How.
+        start: Whether to begin from the tokenizer of the run that this one builds on, or from
+            nothing.
     """
 
     size: str = "nano"
@@ -64,6 +67,7 @@ class TokenizerStageConfig:
             lr=2e-3, betas=(0.9, 0.95), warmup=50, decay=0.4, ema=0.995
         )
     )
+    start: Literal["base"] | None = None
 
     def __post_init__(self) -> None:
         if self.size not in TOKENIZERS:
@@ -80,15 +84,25 @@ class TokenizerStage:
     players: Mapping[str, Player]
     source: Source
 
-    def __init__(self, config: TokenizerStageConfig, store: EpisodeStore) -> None:
-        """Draws the first weights from the loop's seed and opens the data.
+    def __init__(
+        self, config: TokenizerStageConfig, store: EpisodeStore, *, pretrained: Path | None = None
+    ) -> None:
+        """Draws the first weights from the loop's seed, or loads them, and opens the data.
+
+        Args:
+            config: How.
+            store: The episodes.
+            pretrained: Weights to begin from, where ``config.start`` says so.
 
         Raises:
-            BadInputError: If a group does not exist or a crop does not fit its frames.
+            BadInputError: If a group does not exist, a crop does not fit its frames, or the
+                tokenizer to begin from is of another size.
         """
         self.config = config
         torch.manual_seed(config.loop.seed)
         self.tokenizer = CausalTokenizer(TOKENIZERS[config.size])
+        if config.start == "base":
+            self._begin_from(pretrained)
         self.players = {"tokenizer": Player(module=self.tokenizer, optimizer=config.optimizer)}
         self.source = ClipSource(store, config.groups, frames=config.frames, seed=config.loop.seed)
         self._held_out = {
@@ -103,6 +117,20 @@ class TokenizerStage:
                 f"Crops of {config.crop} pixels do not fit frames whose smaller side is {side}; "
                 "set 'crop' to at most that."
             )
+
+    def _begin_from(self, pretrained: Path | None) -> None:
+        if pretrained is None:
+            raise BadInputError(
+                "The tokenizer begins from that of another run, and this run builds on none; name "
+                "one with --base or set 'tokenizer.start' to null."
+            )
+        before = CausalTokenizer.load(pretrained)
+        if before.config != self.tokenizer.config:
+            raise BadInputError(
+                f"{pretrained} holds a tokenizer of another size than '{self.config.size}'; set "
+                "'tokenizer.size' to that one's."
+            )
+        self.tokenizer.load_state_dict(before.state_dict())
 
     def turn(self, step: int) -> str:
         """There is one player."""

@@ -31,6 +31,10 @@ class TrainCommand:
     """Name of a recipe (nano, smoke), or a .json or .toml file; the run's own where not given."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = field(default=())
     """A value to set in it, such as posttrain.loop.steps=100; may be given many times."""
+    base: Path | None = None
+    """Folder of another run that this one builds on: what it has made is not made again."""
+    take: tuple[str, ...] = ("data", "tokenizer", "latent_actions", "latents")
+    """With --base: stages whose products are taken from there."""
     minutes: float | None = None
     """Stop after so many minutes."""
     show: bool = False
@@ -45,6 +49,7 @@ def train(argv: list[str]) -> int:
     """
     command = tyro.cli(TrainCommand, args=argv, prog="dojobench train")
     started = time.monotonic()
+    from dojobench.reference_model.training.products import set_base
     from dojobench.reference_model.training.recipe import RECIPE, read_recipe, recipe_text
     from dojobench.reference_model.training.recipes import RECIPES
     from dojobench.reference_model.training.stages import run_stage
@@ -61,6 +66,9 @@ def train(argv: list[str]) -> int:
     if command.show:
         sys.stdout.write(recipe_text(recipe))
         return 0
+
+    if command.base is not None:
+        set_base(command.out, command.base, command.take)
 
     def time_is_up() -> bool:
         return command.minutes is not None and time.monotonic() - started > 60 * command.minutes

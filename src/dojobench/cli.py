@@ -35,6 +35,9 @@ COMMANDS: dict[str, Command] = {
     ),
     "study": Command("dojobench.human_eval.cli:main", "run and analyse a human preference study"),
     "conform": Command("dojobench.protocol.cli:conform", "check that a model keeps the contract"),
+    "reproduce": Command(
+        "dojobench.slurm.reproduce_cli:main", "make nano from nothing, and the paper's tables"
+    ),
     "slurm": Command("dojobench.slurm.cli:main", "run plans of jobs on a cluster or here"),
 }
 
