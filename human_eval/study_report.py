@@ -211,7 +211,8 @@ def _forest(name: str, axis: Axis, found: Preferences) -> dict[str, Any] | None:
     groups = [group for group in ranking.groups if len(group) > 1]
     alike = "; ".join(", ".join(group) for group in groups)
     return {
-        "title": "Strength of each model", "wide": draw(WIDE), "narrow": draw(NARROW),
+        "title": f"Strength of each model, {title.lower()}",
+        "wide": draw(WIDE), "narrow": draw(NARROW),
         "note": f"Cannot be told apart: {alike}." if alike else "All models can be told apart.",
         "head": ("Model", "Rank", "Strength", "Interval"), "rows": cells,
     }  # fmt: skip
