@@ -23,6 +23,7 @@ from sqlalchemy import (
     UniqueConstraint,
     create_engine,
     event,
+    inspect,
 )
 from sqlalchemy.engine import Connection, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
@@ -152,8 +153,12 @@ def open_engine(folder: Path, database: str | None, *, create: bool = True) -> E
     try:
         if create:
             tables.create_all(engine)
-        else:
-            engine.connect().close()
+        elif not inspect(engine).has_table(facts.name):
+            engine.dispose()
+            raise BadInputError(
+                f"the database {url.render_as_string(hide_password=True)} holds no votes; "
+                "'dojobench study serve' makes it"
+            )
     except OperationalError as error:
         engine.dispose()
         reason = str(error.orig).strip().splitlines()[0]

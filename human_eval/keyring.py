@@ -30,15 +30,19 @@ _TRIAL_DIGITS = 32
 _MAC_DIGITS = 32
 
 
-def read_key(folder: Path) -> bytes:
+def read_key(folder: Path, *, create: bool = True) -> bytes:
     """Reads the study's key, and makes it where there is none yet.
+
+    Args:
+        folder: The study's folder.
+        create: Whether a key may be made.
 
     Raises:
         BadInputError: If it cannot be read or made, or is too short to be a key.
     """
     path = folder / KEY_FILE
     try:
-        if not path.exists():
+        if create and not path.exists():
             _make(path)
         key = bytes.fromhex(path.read_text("ascii").strip())
     except OSError as error:

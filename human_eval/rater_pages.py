@@ -129,7 +129,10 @@ async def consent(request: Request) -> Response:
 
 async def training(request: Request) -> Response:
     """Shows the training, once."""
-    rater = await site_of(request).known_rater(request)
+    site = site_of(request)
+    rater = await site.rater(request)
+    if rater is None:
+        return goto("./")
     return _elsewhere(rater) or _training(request, rater, (), {})
 
 
@@ -167,7 +170,9 @@ async def check_training(request: Request) -> Response:
 async def trial(request: Request) -> Response:
     """Shows the rater's open trial, or hands out the next."""
     site = site_of(request)
-    rater = await site.known_rater(request)
+    rater = await site.rater(request)
+    if rater is None:
+        return goto("./")
     site.slow_down("trials", rater.id)
     if not rater.passed:
         return goto("training" if rater.tries < TRIES else "done")
@@ -224,7 +229,9 @@ async def vote(request: Request) -> Response:
 async def done(request: Request) -> Response:
     """Thanks the rater and gives the completion code, once all is done."""
     site = site_of(request)
-    rater = await site.known_rater(request)
+    rater = await site.rater(request)
+    if rater is None:
+        return goto("./")
     failed = not rater.passed and rater.tries >= TRIES
     if not failed and rater.finished is None:
         return goto("trial")

@@ -9,11 +9,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
-from dojobench.human_eval.pages import render
+from dojobench.human_eval.guard import security_headers
+from dojobench.human_eval.pages import POLICY, render
 from dojobench.human_eval.rate_limit import Limit, RateLimiter
 from dojobench.human_eval.running_study import RunningStudy
 from dojobench.human_eval.store import Rater
-from dojobench.human_eval.texts import DEFAULT_LANGUAGE, load_texts
+from dojobench.human_eval.texts import load_texts
 
 T = TypeVar("T")
 
@@ -39,7 +40,7 @@ class Settings:
     lease_seconds: float = 1800.0
     entries: Limit = field(default_factory=lambda: Limit(burst=300, rate=5))
     trials: Limit = field(default_factory=lambda: Limit(burst=60, rate=2))
-    votes: Limit = field(default_factory=lambda: Limit(burst=20, rate=1))
+    votes: Limit = field(default_factory=lambda: Limit(burst=30, rate=1))
     media: Limit = field(default_factory=lambda: Limit(burst=400, rate=40))
 
 
@@ -109,9 +110,16 @@ class Site:
             raise Refusal(429, "too_many", wait=wait)
 
     async def rater(self, request: Request) -> Rater | None:
-        """Gives who is asking, by cookie."""
-        found = self.running.keyring.read_session(request.cookies.get(self.cookie))
-        return None if found is None else await run_in_threadpool(self.running.store.rater, found)
+        """Gives who is asking, by cookie; a language chosen on the way is kept."""
+        cookie = self.running.keyring.read_session(request.cookies.get(self.cookie))
+        if cookie is None:
+            return None
+        store, asked = self.running.store, request.query_params.get("lang")
+        found = await run_in_threadpool(store.rater, cookie)
+        offered = self.running.study.study.languages
+        if found is not None and asked in offered and asked != found.language:
+            await run_in_threadpool(store.speak, found.id, str(asked))
+        return found
 
     async def known_rater(self, request: Request) -> Rater:
         """Gives who is asking.
@@ -193,17 +201,18 @@ async def refuse(request: Request, error: Exception) -> Response:
     """Answers a request that was refused, in the form and language it asks for."""
     refusal = error if isinstance(error, Refusal) else Refusal(500, "internal", back=True)
     site = site_of(request)
-    language = site.language(request, None)
-    texts = load_texts(language if refusal.reason else DEFAULT_LANGUAGE)["error"]
-    message = texts[refusal.reason]
-    up = "../" * (request.url.path.count("/") - request.scope.get("root_path", "").count("/") - 1)
+    # Where the server itself failed, it is not asked again who the rater is.
+    rater = None if refusal.status >= 500 else await site.rater(request)
+    message = load_texts(site.language(request, rater))["error"][refusal.reason]
     response: Response
     if wants_json(request):
-        response = JSONResponse({"error": message, "next": f"{up}trial"}, refusal.status)
+        response = JSONResponse({"error": message, "next": "trial"}, refusal.status)
     else:
         response = site.page(
-            request, "error", None, status=refusal.status, message=message, back=refusal.back
+            request, "error", rater, status=refusal.status, message=message, back=refusal.back
         )
     if refusal.wait is not None:
         response.headers["retry-after"] = str(max(1, round(refusal.wait + 0.5)))
+    # An error of the server itself is answered outside of the guard.
+    response.headers.update(security_headers(POLICY))
     return response

@@ -188,6 +188,12 @@ class Store:
             row = connection.execute(select(raters).where(raters.c.id == rater)).one_or_none()
         return None if row is None else _to_rater(row)
 
+    def speak(self, rater: str, language: str) -> None:
+        """Notes the language that a rater has chosen."""
+        with self._writing() as connection:
+            change = update(raters).where(raters.c.id == rater).values(language=language)
+            connection.execute(change)
+
     def train(self, rater: str, *, passed: bool, tries: int) -> Rater | None:
         """Notes a try at the training's questions.
 

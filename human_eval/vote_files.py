@@ -21,7 +21,7 @@ def open_store(folder: Path, database: str | None) -> Store:
         BadInputError: If there is no such study, or it was never served.
     """
     found = read_study(folder)
-    keyring = Keyring(read_key(folder))
+    keyring = Keyring(read_key(folder, create=False))
     return Store(open_engine(folder, database, create=False), keyring, found.hash)
 
 
