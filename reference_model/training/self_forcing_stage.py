@@ -10,6 +10,7 @@ Forcing, arXiv:2506.08009).
 """
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -58,6 +59,9 @@ class SelfForcingStageConfig:
     """How the student is trained on its own rollouts; the defaults are the published ones.
 
     Attributes:
+        groups: Weight of each group of episodes whose first frames and actions are taken.
+        held_out: Group to validate on.
+        data_latents: Latent frames of the windows that are taken; 13 are 49 frames.
         steps: Steps of the student's frames, at ``1, (n - 1) / n, ... 1 / n`` under the shift.
         shift: Timestep shift of these and of the times at which samples are judged; the teacher's
             own where ``None`` (published: 5 for both).
@@ -82,6 +86,9 @@ class SelfForcingStageConfig:
         critic: The critic's optimiser.
     """
 
+    groups: Mapping[str, float] = field(default_factory=lambda: {"arm-train": 1.0})
+    held_out: str | None = "arm-val"
+    data_latents: int = 13
     steps: int = 4
     shift: float | None = None
     window: int = 3
@@ -174,7 +181,7 @@ class SelfForcingStage:
         freeze_text(student)
         critic = copy.deepcopy(teacher).train().requires_grad_(True)
         freeze_text(critic)
-        self.players = {
+        self.players: Mapping[str, Player] = {
             "student": Player(module=student, optimizer=config.student),
             "critic": Player(module=critic, optimizer=config.critic),
         }

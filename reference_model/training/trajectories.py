@@ -10,7 +10,7 @@ frames look like whose window slides.
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +23,7 @@ from dojobench.reference_model.dit import WorldModelNet
 from dojobench.reference_model.generation import SamplerConfig, sample
 from dojobench.reference_model.samplers import Solver, schedule
 from dojobench.reference_model.training.schedule import step_generator
+from dojobench.reference_model.training.settings import flat_settings
 from dojobench.reference_model.training.stage import Batch, Source
 from dojobench.reference_model.training.trajectory_store import (
     TrajectoryIndex,
@@ -43,6 +44,7 @@ class TrajectoriesConfig:
     """Which trajectories are made; the defaults are the published ones.
 
     Attributes:
+        groups: Weight of each group of episodes that windows are drawn from.
         windows: Number of windows.
         latents: Latent frames of a window, context included. Beyond ``horizon`` the teacher goes
             on chunk by chunk, by ``horizon - 1`` latent frames from the last frame encoded anew.
@@ -60,6 +62,7 @@ class TrajectoriesConfig:
         seed: Of the noise.
     """
 
+    groups: Mapping[str, float] = field(default_factory=lambda: {"arm-train": 1.0})
     windows: int = 10_000
     latents: int = 4
     horizon: int = 4
@@ -146,7 +149,9 @@ def make_trajectories(
         )
     times, kept = config.times(teacher.config.shift)
     index = TrajectoryIndex(
-        settings=asdict(config), origin=dict(origin or {}), times=tuple(times[i] for i in kept)
+        settings=flat_settings(config),
+        origin=dict(origin or {}),
+        times=tuple(times[i] for i in kept),
     )
     claim(folder, index)
     teacher.eval()

@@ -7,6 +7,7 @@ whole or not at all; what is missing can be made later.
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,14 +36,14 @@ class TrajectoryIndex(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: int = 1
-    settings: dict[str, int | float | str | None]
+    settings: dict[str, Any]
     origin: dict[str, str]
     times: tuple[float, ...]
 
     def shards(self) -> list[range]:
         """Gives the windows of each shard."""
         windows, batch, batches = (
-            int(self.settings[key] or 0) for key in ("windows", "batch", "shard_batches")
+            int(self.settings[key]) for key in ("windows", "batch", "shard_batches")
         )
         size = batch * batches
         return [range(start, min(windows, start + size)) for start in range(0, windows, size)]
@@ -129,10 +130,11 @@ class TrajectorySource:
     ) -> None:
         self.index = read_model(folder / INDEX, TrajectoryIndex)
         shards = self.index.shards()
-        self.windows = range(first, shards[-1].stop)[: None if stop is None else stop - first]
+        total = shards[-1].stop
+        self.windows = range(first, total if stop is None else min(total, stop))
         if not self.windows:
             raise BadInputError(
-                f"There are {shards[-1].stop} trajectories in {folder}, none of them from {first} "
+                f"There are {total} trajectories in {folder}, none of them from {first} "
                 f"to before {stop}; make more or hold out fewer."
             )
         self._size, self._seed = len(shards[0]), seed

@@ -8,6 +8,7 @@ NVIDIA/DreamDojo at 02f119b).
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -95,7 +96,9 @@ class WarmupStage:
         """
         self.config, self.source = config, source
         freeze_text(student)
-        self.players = {"student": Player(module=student, optimizer=config.optimizer)}
+        self.players: Mapping[str, Player] = {
+            "student": Player(module=student, optimizer=config.optimizer)
+        }
         self._held_out, self._tokenizer, self._text = held_out, tokenizer, text
 
     def turn(self, step: int) -> str:
