@@ -116,11 +116,7 @@ def _verdict(name: str, axis: Axis, found: Preferences) -> dict[str, str]:
             "evidence": axis.statements[0],
         }  # fmt: skip
     top = [each.model for each in ranking.strengths if each.rank[0] == 1]
-    evidence = "; ".join(
-        f"{pair.first} against {pair.second} {percent(pair.rate.value)} "
-        f"{between(pair.rate, share=True)}"
-        for pair in axis.pairs[:3]
-    )
+    evidence = _evidence(axis, found)
     if len(top) == 1:
         claim, kind = f"{title}: {top[0]} is first, told apart from all others.", "good"
     elif len(top) == len(found.models):
@@ -130,6 +126,24 @@ def _verdict(name: str, axis: Axis, found: Preferences) -> dict[str, str]:
     else:
         claim, kind = f"{title}: the first place is open between {' and '.join(top)}.", "open"
     return {"kind": kind, "claim": claim, "evidence": evidence}
+
+
+def _evidence(axis: Axis, found: Preferences) -> str:
+    """Gives the rates of the strongest model against the others, or of some pairs."""
+    if axis.ranking is None or found.study.ties == "own":
+        rates = [
+            (p.first, p.second, percent(p.rate.value), between(p.rate, share=True))
+            for p in axis.pairs[:3]
+        ]
+    else:
+        first = axis.ranking.strengths[0].model
+        row = dict(matrix(axis, found.models))[first]
+        rates = [
+            (first, other, cell.value, cell.interval)
+            for other, cell in zip(found.models, row, strict=True)
+            if cell.value
+        ][:3]
+    return "; ".join(f"{a} against {b} {value} {interval}" for a, b, value, interval in rates)
 
 
 def _warnings(found: Preferences) -> list[dict[str, str]]:

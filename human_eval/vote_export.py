@@ -17,6 +17,15 @@ ANSWERS = ("left", "right", "tie", "unsure")
 """What a rater can answer."""
 
 
+class LogEnd(BaseModel):
+    """Where the log ended when it was exported: without it a cut end would go unseen."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    n: int
+    hash: str
+
+
 class Header(BaseModel):
     """First line of the log; unknown fields are kept out of the way."""
 
@@ -27,7 +36,7 @@ class Header(BaseModel):
     study: str
     consent_version: str = ""
     created: str = ""
-    end: Any = None
+    end: LogEnd | None = None
 
 
 class Vote(BaseModel):
@@ -101,7 +110,8 @@ def read_vote_log(path: Path) -> VoteLog:
         raise BadInputError(f"the vote log {path} is empty; 'dojobench study export' writes one")
     header = _header(path, first[1])
     reading = _Reading()
-    faults = verify(reading.events(path, lines), header.study)
+    end = None if header.end is None else (header.end.n, header.end.hash)
+    faults = verify(reading.events(path, lines), header.study, end=end)
     return VoteLog(
         header=header,
         hash=f"sha256:{hashlib.sha256(content).hexdigest()}",

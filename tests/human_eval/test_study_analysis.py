@@ -238,14 +238,19 @@ def test_another_plan_is_refused_or_stamped(tmp_path):
     assert "Not the registered plan" in _page(found)
 
 
-@pytest.mark.parametrize("how", ["edited", "dropped"])
+@pytest.mark.parametrize("how", ["edited", "dropped", "cut"])
 def test_a_touched_log_is_refused(tmp_path, how):
     writer = _full(tmp_path, raters=3, clips=3)
-    if how == "edited":
+    if how == "cut":
+        end = {"end": {"n": writer.n, "hash": writer.prev}}
+        writer.lines[0] = json.dumps({**json.loads(writer.lines[0]), **end})
+        assert writer.analyze().log.whole
+        del writer.lines[5:]
+    elif how == "edited":
         writer.lines[5] = writer.lines[5].replace('"seconds": 9.0', '"seconds": 8.0')
     else:
         del writer.lines[5]
-    with pytest.raises(BadInputError, match="event 5 was"):
+    with pytest.raises(BadInputError, match=r"event 5 was|events 5 to"):
         writer.analyze()
     found = writer.analyze(unplanned=True)
     assert not found.log.whole
