@@ -41,8 +41,17 @@ def read_key(folder: Path, *, create: bool = True) -> bytes:
         BadInputError: If it cannot be read or made, or is too short to be a key.
     """
     path = folder / KEY_FILE
+    if not folder.is_dir():
+        raise BadInputError(
+            f"there is no study folder {folder}; 'dojobench study create' makes one"
+        )
+    if not create and not path.exists():
+        raise BadInputError(
+            f"there is no key {path}: the study was never served ('dojobench study serve'), or its "
+            "folder was copied without the key"
+        )
     try:
-        if create and not path.exists():
+        if not path.exists():
             _make(path)
         key = bytes.fromhex(path.read_text("ascii").strip())
     except OSError as error:
