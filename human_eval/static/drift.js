@@ -8,7 +8,7 @@ export class Drift {
   constructor(videos, rate) {
     this.videos = videos;
     this.rate = rate;
-    this.largest = 0;
+    this.largest = null; // nothing was measured yet
     this.verified = videos.every((video) => "requestVideoFrameCallback" in video);
     this.run = 0;
     this.places = new Map();
@@ -39,7 +39,7 @@ export class Drift {
     const offsets = this.verified ? this.measured(now) : this.estimated();
     if (offsets.length < 2) return 0;
     const drift = Math.max(...offsets) - Math.min(...offsets);
-    this.largest = Math.max(this.largest, drift);
+    this.largest = Math.max(this.largest ?? 0, drift);
     return drift;
   }
 

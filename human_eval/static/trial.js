@@ -25,7 +25,7 @@ const retain = (store, name, value) => {
   try { store.setItem(name, JSON.stringify(value)); } catch { /* private mode: nothing is kept */ }
 };
 const kept = recall(sessionStorage, place, null);
-const state = { answers: {}, breaks: { left: null, right: null }, seconds: 0, plays: 0, drift: 0, dropped: 0, visited: [], ...kept };
+const state = { answers: {}, breaks: { left: null, right: null }, seconds: 0, plays: 0, drift: null, dropped: 0, visited: [], ...kept };
 const habits = { speed: 1, loop: false, keys: true, ...recall(localStorage, "dojobench:habits", {}) };
 
 // --- the videos ------------------------------------------------------------------------------
@@ -45,7 +45,10 @@ const save = () => retain(sessionStorage, place, {
   visited: [...player.visited],
 });
 const plays = () => state.plays + player.plays;
-const drift = () => Math.max(state.drift, player.drift.largest);
+const drift = () => {
+  const found = [state.drift, player.drift.largest].filter((each) => each !== null);
+  return found.length ? Math.round(100 * Math.max(...found)) / 100 : null;
+};
 const dropped = () => state.dropped + player.dropped;
 
 const status = (text) => { $("status").textContent = text; };
@@ -105,12 +108,15 @@ const loadLane = async () => {
 };
 
 player.addEventListener("frame", showFrame);
-player.addEventListener("drawn", () => { main.dataset.drawn = String(player.frame); });
+// Which frame all videos show while they stand still.
+const drawn = () => { if (!player.playing) main.dataset.drawn = String(player.frame); };
+player.addEventListener("drawn", drawn);
 player.addEventListener("state", () => {
+  if (player.playing) delete main.dataset.drawn;
   showState();
   say(player.playing ? texts.said_playing : fill(texts.said_paused, { frame: player.frame + 1 }));
 });
-player.addEventListener("ended", () => { if (!player.loop) say(texts.said_ended); save(); });
+player.addEventListener("ended", () => { drawn(); if (!player.loop) say(texts.said_ended); save(); });
 
 const actions = {
   toggle: () => player.toggle(),
@@ -204,7 +210,7 @@ for (const axis of trial.axes) {
 }
 
 const missing = () => {
-  if (!player.watched) return [texts.watch_first, $("play")];
+  if (!player.watched) return [texts.watch_first, null];
   const axis = trial.axes.find((each) => !chosen(each));
   if (!axis) return null;
   $(`question-${axis}`).classList.add("missing");
@@ -240,7 +246,7 @@ const ballot = () => JSON.stringify({
   token: trial.token,
   answers: Object.fromEntries(trial.axes.map((axis) => [axis, chosen(axis)])),
   break_at: Object.fromEntries(SIDES.map((side) => [side, secondsOf(state.breaks[side])])),
-  drift_frames: Math.round(100 * drift()) / 100,
+  drift_frames: drift(),
   seconds: Math.round(100 * seconds()) / 100,
   plays: plays(),
   dropped_frames: dropped(),
@@ -272,7 +278,7 @@ const submit = async () => {
   const lacking = missing();
   if (lacking) {
     $("fault").textContent = lacking[0];
-    lacking[1].focus();
+    lacking[1]?.focus(); // not to the play button, where Enter would no longer mean "next"
     return;
   }
   player.pause();
