@@ -35,6 +35,8 @@ class Event:
         commitment: Of salt and body.
         salt: 32 hexadecimal digits; ``None`` once erased.
         body: The content; ``None`` once erased.
+        committed: Whether the commitment was made from this very body, so that a check of it
+            would only repeat what was done.
     """
 
     n: int
@@ -45,6 +47,7 @@ class Event:
     commitment: str
     salt: str | None
     body: Mapping[str, Any] | None
+    committed: bool = False
 
 
 class Fault(NamedTuple):
@@ -132,7 +135,7 @@ def from_line(line: Mapping[str, Any]) -> Event:
         commitment = commit(salt, body)
     return Event(
         n=n, prev=prev, hash=found, time=time, type=type_, commitment=commitment, salt=salt,
-        body=body,
+        body=body, committed=body is not None,
     )  # fmt: skip
 
 
@@ -186,6 +189,11 @@ def _check_place(walk: _Walk, event: Event) -> Iterator[Fault]:
         yield Fault(event.n, f"event {event.n} does not follow from {before}: one was exchanged")
 
 
+def _is_committed(event: Event) -> bool:
+    salt, body = event.salt, event.body
+    return salt is not None and body is not None and commit(salt, body) == event.commitment
+
+
 def _check_content(walk: _Walk, event: Event) -> Iterator[Fault]:
     found = link(
         n=event.n, prev=event.prev, time=event.time, type=event.type, commitment=event.commitment
@@ -194,7 +202,7 @@ def _check_content(walk: _Walk, event: Event) -> Iterator[Fault]:
         yield Fault(event.n, f"event {event.n} was changed: its hash is not that of its content")
     elif event.body is None:
         walk.emptied.add(event.n)
-    elif event.salt is None or commit(event.salt, event.body) != event.commitment:
+    elif not event.committed and not _is_committed(event):
         yield Fault(event.n, f"event {event.n} was changed: its content is not what was committed")
     elif event.type == "erase":
         walk.allowed.update(n for n in event.body.get("events", ()) if isinstance(n, int))
