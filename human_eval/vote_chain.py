@@ -47,7 +47,7 @@ class Event:
     commitment: str
     salt: str | None
     body: Mapping[str, Any] | None
-    committed: bool = False
+    committed: bool = field(default=False, compare=False, repr=False)
 
 
 class Fault(NamedTuple):
