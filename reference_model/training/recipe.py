@@ -21,8 +21,11 @@ from dojobench.reference_model.training.dojo_episodes import DojoDataConfig
 from dojobench.reference_model.training.folder_episodes import FolderDataConfig
 from dojobench.reference_model.training.latent_action_stage import LatentActionStageConfig
 from dojobench.reference_model.training.latents import LatentConfig
+from dojobench.reference_model.training.self_forcing_stage import SelfForcingStageConfig
 from dojobench.reference_model.training.settings import flat_settings
 from dojobench.reference_model.training.tokenizer_stage import TokenizerStageConfig
+from dojobench.reference_model.training.trajectories import TrajectoriesConfig
+from dojobench.reference_model.training.warmup_stage import WarmupStageConfig
 from dojobench.reference_model.training.world_model_stage import WorldModelStageConfig
 
 RECIPE = "recipe.json"
@@ -41,6 +44,9 @@ class Recipe:
         latents: How episodes are encoded.
         pretrain: Phase 1, on human video.
         posttrain: Phase 2, on a robot.
+        trajectories: Phase 3, the teacher's flow to learn from.
+        warmup: Phase 3, regression onto it.
+        self_forcing: Phase 3, the student's own rollouts.
         folders: Recorded video to train on as well, or alone where ``data`` has no groups; in a
             folder's name, environment variables are put in.
     """
@@ -52,6 +58,9 @@ class Recipe:
     latents: LatentConfig = field(default_factory=LatentConfig)
     pretrain: WorldModelStageConfig = field(default_factory=WorldModelStageConfig)
     posttrain: WorldModelStageConfig = field(default_factory=WorldModelStageConfig.posttraining)
+    trajectories: TrajectoriesConfig = field(default_factory=TrajectoriesConfig)
+    warmup: WarmupStageConfig = field(default_factory=WarmupStageConfig)
+    self_forcing: SelfForcingStageConfig = field(default_factory=SelfForcingStageConfig)
     folders: tuple[FolderDataConfig, ...] = ()
 
 

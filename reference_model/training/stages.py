@@ -11,6 +11,11 @@ from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.lam import LatentActionModel
 from dojobench.reference_model.run_export import export_run
 from dojobench.reference_model.tokenizer import CausalTokenizer
+from dojobench.reference_model.training.distillation import (
+    run_self_forcing,
+    run_trajectories,
+    run_warmup,
+)
 from dojobench.reference_model.training.dojo_episodes import make_dojo_data
 from dojobench.reference_model.training.episodes import EpisodeStore
 from dojobench.reference_model.training.folder_episodes import make_folder_data
@@ -91,7 +96,8 @@ def _latents(recipe: Recipe, run: Path, until: Until) -> Path:
     device = training_device("auto")
     tokenizer = CausalTokenizer.load(product(run, "tokenizer")).eval().to(device)
     encode_episodes(store, tokenizer, folder, recipe.latents)
-    wanting = groups_with_latent_actions(recipe)
+    # A run that takes its pretraining from another has none of the groups of that stage.
+    wanting = [name for name in groups_with_latent_actions(recipe) if name in store.names]
     if wanting:
         model = LatentActionModel.load(product(run, "latent_actions")).eval().to(device)
         read_latent_actions(store, model, folder, groups=wanting)
@@ -127,6 +133,18 @@ def _world_model(config: WorldModelStageConfig, name: str, run: Path, until: Unt
     return finished(train(stage, config.loop, run / name, settings=config, until=until))
 
 
+def _trajectories(recipe: Recipe, run: Path, until: Until) -> Path:
+    return run_trajectories(recipe.trajectories, run, until)
+
+
+def _warmup(recipe: Recipe, run: Path, until: Until) -> Path:
+    return finished(run_warmup(recipe.warmup, run, until))
+
+
+def _self_forcing(recipe: Recipe, run: Path, until: Until) -> Path:
+    return finished(run_self_forcing(recipe.self_forcing, run, until))
+
+
 def _teacher(recipe: Recipe, run: Path, until: Until) -> Path:
     del recipe, until
     product(run, "posttrain")
@@ -146,6 +164,9 @@ STAGES: dict[str, StageRunner] = {
     "latents": _latents,
     "pretrain": _pretrain,
     "posttrain": _posttrain,
+    "trajectories": _trajectories,
+    "warmup": _warmup,
+    "self_forcing": _self_forcing,
     "teacher": _teacher,
     "student": _student,
 }
