@@ -52,7 +52,7 @@ SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2
 ReturnToService=2
 SlurmdTimeout=120
-KillWait=5
+KillWait=30
 InactiveLimit=0
 MinJobAge=600
 JobRequeue=1
