@@ -105,7 +105,7 @@ def seeded(recipe: Recipe, seed: int) -> Recipe:
             if hasattr(stage, "loop"):
                 changes[one.name] = replace(stage, loop=replace(stage.loop, seed=seed))  # type: ignore[type-var]
             elif hasattr(stage, "seed"):
-                changes[one.name] = replace(stage, seed=seed)  # type: ignore[call-arg, type-var]
+                changes[one.name] = replace(stage, seed=seed)  # type: ignore[type-var]
     return replace(recipe, **changes)
 
 

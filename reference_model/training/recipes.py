@@ -64,8 +64,11 @@ def _smoke() -> Recipe:
         latent_actions=LatentActionStageConfig(loop=_SMOKE_LOOP, validation_pairs=2),
         latents=LatentConfig(every=4),
         pretrain=WorldModelStageConfig(loop=_SMOKE_LOOP, validation_windows=2),
+        # Long enough to be interrupted, to see that it goes on.
         posttrain=replace(
-            WorldModelStageConfig.posttraining(), loop=_SMOKE_LOOP, validation_windows=2
+            WorldModelStageConfig.posttraining(),
+            loop=replace(_SMOKE_LOOP, steps=40),
+            validation_windows=2,
         ),
         trajectories=TrajectoriesConfig(windows=6, batch=2, shard_batches=2, solver_steps=4),
         warmup=WarmupStageConfig(held_out=2, loop=_SMOKE_LOOP),
