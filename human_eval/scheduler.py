@@ -301,24 +301,21 @@ def gain(tally: Array, working: Array) -> Array:
         ``log(1 + information x variance)``, ``[M, M]``, symmetric.
     """
     size = tally.shape[1]
-    total: Array = np.zeros((size, size))
-    both = working + working.T
-    for counts in tally:
-        found = fit(counts)
-        seen = expected(found.parameters, ties=found.ties).lean_variance
-        weight = (seen + seen.T) / 2
-        information = found.information[:size, :size] - _laplacian(weight * both)
-        spread = np.asarray(np.linalg.inv(information), dtype=np.float64)
-        variance = np.diag(spread)[:, None] + np.diag(spread)[None, :] - spread - spread.T
-        total += np.log1p(weight * np.maximum(variance, 0.0))
+    found = fit(tally)
+    seen = expected(found.parameters, ties=found.ties).lean_variance
+    weight = (seen + seen.swapaxes(-1, -2)) / 2
+    information = found.information[:, :size, :size] + _laplacian(weight * (working + working.T))
+    spread = np.asarray(np.linalg.inv(information), dtype=np.float64)
+    own = np.diagonal(spread, axis1=-2, axis2=-1)
+    variance = own[:, :, None] + own[:, None, :] - 2 * spread
+    total: Array = np.log1p(weight * np.maximum(variance, 0.0)).sum(axis=0)
     return total
 
 
 def _laplacian(weight: Array) -> Array:
-    """Minus the information that trials with these weights add, ``[M, M]``."""
-    found: Array = weight.copy()
-    np.fill_diagonal(found, 0.0)
-    np.fill_diagonal(found, -found.sum(axis=1))
+    """The information that trials with these weights add, ``[A, M, M]``."""
+    between = weight * (1 - np.eye(weight.shape[-1]))
+    found: Array = between.sum(axis=-1)[..., None] * np.eye(weight.shape[-1]) - between
     return found
 
 

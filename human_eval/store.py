@@ -7,7 +7,7 @@ disk.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, delete, func, insert, select, update
@@ -69,6 +69,10 @@ class Assignment:
 
 Chooser = Callable[[tuple[Shown, ...], tuple[Shown, ...]], tuple[Shown, str, str] | None]
 """Given the rater's past and what others work on: what comes next and the media of both sides."""
+
+
+_SHOWN = tuple(assignments.c[field.name] for field in fields(Shown))
+"""Columns that say what is shown."""
 
 
 class Store:
@@ -241,7 +245,7 @@ class Store:
                 )
                 return to_assignment(rows[-1])
             others = connection.execute(
-                select(assignments).where(
+                select(*_SHOWN).where(
                     assignments.c.done.is_(None),
                     assignments.c.expires > now,
                     assignments.c.rater != rater,

@@ -21,9 +21,9 @@ from dojobench.human_eval.vote_files import check_study, open_store
 
 RIGHT = {"vanish": "right", "command": "left", "same": "tie"}
 RATERS = 200
-SECONDS = 40.0
+SECONDS = 60.0
 ARRIVAL = 15.0
-PAUSE = 5.0
+PAUSE = 10.0
 """Mean seconds between a trial's page and its vote; people take some thirty."""
 
 P95 = 0.1
