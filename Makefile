@@ -56,6 +56,8 @@ demo:
 bench:
 	DOJOBENCH_HARNESS=1 $(PYTHON) -m pytest -p no:xdist -o addopts="--import-mode=importlib -ra" \
 		--benchmark-only --benchmark-columns=min,median,iqr,rounds benchmarks/harness
+	DOJOBENCH_REFERENCE=1 $(PYTHON) -m pytest -p no:xdist -o addopts="--import-mode=importlib -ra" \
+		--benchmark-only --benchmark-columns=min,median,iqr,rounds benchmarks/reference
 
 # Links, and every Python block of the docs.
 docs:
@@ -63,13 +65,14 @@ docs:
 
 # One page of all measurements, from the parts that are kept beside what they measure.
 MEASURED := scoring agreement decoding harness intervals dojo-metrics known-bad dojo dojo-suites \
-	report wire reference-model tokenizer
+	report wire reference-model tokenizer training-data distillation preferences
 measurements:
 	@{ cat docs/measurements.d/HEAD; for part in $(MEASURED); do \
 		echo; cat docs/measurements.d/$$part.md; done; } > docs/measurements.md
 
 gpu:
 	$(PYTHON) -m pytest -m gpu tests
+	$(PYTHON) benchmarks/reference/gpu_speed.py
 
 package:
 	$(PYTHON) -m build --outdir dist .
