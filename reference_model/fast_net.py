@@ -243,9 +243,8 @@ class FastNet:
     def remember(
         self, tokens: Tensor, plan: Plan, index: int, cache: KVCache, text: Text | None = None
     ) -> None:
-        """Runs a pass for what it leaves in the cache, and goes on to the next frame."""
+        """Runs a pass for what it leaves in the cache, whose ``commit`` then goes on."""
         self._pass(self._embedded(tokens, plan), plan, index, cache, text, keys_only=True)
-        cache.commit()
 
     def _embedded(self, tokens: Tensor, plan: Plan) -> Tensor:
         return functional.linear(tokens.to(self._embed.dtype), self._embed) + plan.base

@@ -4,6 +4,7 @@ What is computed is the same, in another order; guidance, which nobody evaluates
 offered. The whole solving of a chunk stays in tokens, whose features are those of the latents.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 from math import floor
 
@@ -15,7 +16,9 @@ from dojobench.reference_model.action_conditioning import StreamDisplacement
 from dojobench.reference_model.dit import Text
 from dojobench.reference_model.fast_net import FastNet, Plan
 from dojobench.reference_model.flow_matching import clean_mask
+from dojobench.reference_model.frame_graph import FrameGraph
 from dojobench.reference_model.generation import SamplerConfig
+from dojobench.reference_model.kv_cache import KVCache
 from dojobench.reference_model.samplers import solve
 from dojobench.reference_model.streaming import StreamConfig
 
@@ -92,6 +95,37 @@ def sample_chunk(
     return torch.cat([context, made], dim=2)
 
 
+def denoise(
+    fast: FastNet,
+    plan: Plan,
+    draws: Sequence[Tensor],
+    times: Sequence[float],
+    cache: KVCache,
+    text: Text | None = None,
+) -> Tensor:
+    """Makes one latent frame in a few passes; see ``streaming.denoise_frame``.
+
+    Args:
+        fast: The network.
+        plan: Of the passes.
+        draws: Noise ``[B, 1, N, F]`` of the passes, or one for all of them.
+        times: Descending, the first 1.
+        cache: The frames before.
+        text: As ``encode_text`` gives it.
+
+    Returns:
+        ``[B, 1, N, F]`` float32.
+    """
+    state = draws[0]
+    for step, time in enumerate(times):
+        if step > 0:
+            again = draws[step if len(draws) > 1 else 0]
+            state = time * again + (1 - time) * state
+        velocity = fast.velocity(state, plan, step, cache=cache, text=text)
+        state = torch.sub(state, velocity, alpha=time)
+    return state
+
+
 class FastStream:
     """A rollout that goes on for as long as actions come; see ``streaming.LatentStream``.
 
@@ -100,6 +134,7 @@ class FastStream:
         context: ``[B, C, c, Y, X]``, clean latents of the first ``c`` frames.
         config: Window and steps.
         text: As ``encode_text`` gives it.
+        graphed: Whether passes are replayed as one CUDA graph once the window is full.
 
     Attributes:
         cache: Keys and values of the last frames.
@@ -109,7 +144,13 @@ class FastStream:
     """
 
     def __init__(
-        self, fast: FastNet, context: Tensor, *, config: StreamConfig, text: Text | None = None
+        self,
+        fast: FastNet,
+        context: Tensor,
+        *,
+        config: StreamConfig,
+        text: Text | None = None,
+        graphed: bool = False,
     ) -> None:
         net = fast.net
         if not net.config.clean_context:
@@ -120,13 +161,16 @@ class FastStream:
         batch, _, given, rows, columns = context.shape
         self._batch, self._rows, self._columns = batch, rows, columns
         self._context = context[:, :, 0].float() if net.config.context_channels else None
+        self._graphed = graphed
+        self._graph: FrameGraph | None = None
         self._moved = StreamDisplacement(net.config.actions, config.window)
         self.cache = net.new_cache(batch=batch, height=rows, width=columns, window=config.window)
         mask = context.new_full((batch, 1), float(config.mark_context))
         for frame in range(given):
-            plan = self._plan((0.0,), None, condition_mask=mask)
+            plan = self.plan((0.0,), None, condition_mask=mask)
             tokens = fast.to_tokens(context[:, :, frame : frame + 1].float())
             fast.remember(tokens, plan, 0, self.cache, text)
+            self.cache.commit()
 
     def step(self, actions: Tensor, noise: Tensor) -> Tensor:
         """Makes the next latent frame and goes on to it.
@@ -138,24 +182,43 @@ class FastStream:
         Returns:
             ``[B, C, 1, Y, X]`` float32.
         """
-        times = self._config.times
         # Time 0 is that of the pass that fills the cache.
-        plan = self._plan((*times, 0.0), actions)
-        tokens = self._denoised(plan, noise)
-        self._fast.remember(tokens, plan, len(times), self.cache, self._text)
+        plan = self.plan((*self._config.times, 0.0), actions)
+        draws = [self._fast.to_tokens(each) for each in noise]
+        if self._graphed and self.cache.frames >= self.cache.window:
+            if self._graph is None:
+                self._graph = FrameGraph(self._frame, plan, draws)
+            tokens = self._graph.replay(plan, draws)
+        else:
+            tokens = self._frame(plan, draws)
+        self.cache.commit()
         self._moved.add(actions)
         return self._latent(tokens)
 
     def propose(self, actions: Tensor, noise: Tensor) -> Tensor:
         """Makes the next latent frame without going on to it; otherwise as ``step``."""
-        return self._latent(self._denoised(self._plan(self._config.times, actions), noise))
+        plan = self.plan(self._config.times, actions)
+        draws = [self._fast.to_tokens(each) for each in noise]
+        return self._latent(self.denoised(plan, draws))
 
-    def _plan(
+    def denoised(self, plan: Plan, draws: Sequence[Tensor]) -> Tensor:
+        """Makes the next frame's tokens; nothing is gone on to."""
+        return denoise(self._fast, plan, draws, self._config.times, self.cache, self._text)
+
+    def _frame(self, plan: Plan, draws: Sequence[Tensor]) -> Tensor:
+        """Makes a frame and leaves its keys and values in the cache."""
+        tokens = self.denoised(plan, draws)
+        last = len(self._config.times)
+        self._fast.remember(tokens, plan, last, self.cache, self._text)
+        return tokens
+
+    def plan(
         self,
         times: tuple[float, ...],
         actions: Tensor | None,
         condition_mask: Tensor | None = None,
     ) -> Plan:
+        """Prepares passes over the next frame; ``actions`` lead to it."""
         return self._fast.plan(
             times,
             actions,
@@ -168,17 +231,6 @@ class FastStream:
             columns=self._columns,
             condition_mask=condition_mask,
         )
-
-    def _denoised(self, plan: Plan, noise: Tensor) -> Tensor:
-        draws = [self._fast.to_tokens(each) for each in noise]
-        state = draws[0]
-        for step, time in enumerate(self._config.times):
-            if step > 0:
-                again = draws[step if len(draws) > 1 else 0]
-                state = time * again + (1 - time) * state
-            velocity = self._fast.velocity(state, plan, step, cache=self.cache, text=self._text)
-            state = torch.sub(state, velocity, alpha=time)
-        return state
 
     def _latent(self, tokens: Tensor) -> Tensor:
         return self._fast.to_latents(tokens, self._rows, self._columns)

@@ -34,6 +34,7 @@ class Parts:
         text: ``[1, L, features]``, for networks that attend to a stored text.
         owned: Whether nobody else uses the network, so that its weights need not be copied.
         compiled: Whether passes are compiled.
+        graphed: Whether a student's passes are replayed as a CUDA graph.
     """
 
     net: WorldModelNet
@@ -42,6 +43,7 @@ class Parts:
     text: torch.Tensor | None = None
     owned: bool = False
     compiled: bool = False
+    graphed: bool = False
     _encoded: list[KeysValues] | None = field(default=None, init=False, repr=False)
     _fast: FastNet | None = field(default=None, init=False, repr=False)
 

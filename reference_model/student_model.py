@@ -46,6 +46,7 @@ class StudentSession(LatentSession):
             latents.transpose(1, 2),
             config=model.stream,
             text=self._parts.encoded_text(self._batch),
+            graphed=self._parts.graphed and context.is_cuda,
         )
         channels, rows, columns = latents.shape[2:]
         self._shape = (model.stream.draws, 1, channels, 1, rows, columns)

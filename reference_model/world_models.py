@@ -38,6 +38,7 @@ def reference_model(
     solver: Solver | None = None,
     precision: Precision = "float32",
     compile: bool = False,
+    graphs: bool = False,
 ) -> LatentModel:
     """Opens a model folder.
 
@@ -48,6 +49,7 @@ def reference_model(
         solver: A teacher's solver; its own where ``None``.
         precision: Number format to compute in.
         compile: Whether the network is compiled, which takes a while and then runs faster.
+        graphs: Whether a student on a GPU replays its passes as one CUDA graph.
 
     Raises:
         BadInputError: If the folder is no such model, or a file in it is missing or damaged.
@@ -85,7 +87,14 @@ def reference_model(
         description.action_statistics(str(checkpoint / CARD)),
         description.columns,
     )
-    parts = Parts(net=net, tokenizer=tokenizer, encoder=encoder, owned=True, compiled=compile)
+    parts = Parts(
+        net=net,
+        tokenizer=tokenizer,
+        encoder=encoder,
+        owned=True,
+        compiled=compile,
+        graphed=graphs,
+    )
     weights = fingerprint(checkpoint / WEIGHTS, checkpoint / TOKENIZER)
     return build_model(description, parts, weights=weights)
 
@@ -132,11 +141,15 @@ def nano_teacher(
 
 
 def nano_student(
-    *, steps: int | None = None, precision: Precision = "float32", compile: bool = False
+    *,
+    steps: int | None = None,
+    precision: Precision = "float32",
+    compile: bool = False,
+    graphs: bool = False,
 ) -> LatentModel:
     """Opens the student that comes with the package; options as for ``reference_model``."""
     return reference_model(
-        shipped("nano-student"), steps=steps, precision=precision, compile=compile
+        shipped("nano-student"), steps=steps, precision=precision, compile=compile, graphs=graphs
     )
 
 
