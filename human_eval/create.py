@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import ValidationError
 
 from dojobench.datasets.suite import Clip, ClipRecord, Suite
 from dojobench.human_eval.catalog import (
@@ -178,9 +179,11 @@ def _plan(models: Sequence[ModelVideos], suite: Suite, config: CreateConfig) -> 
             exclusions=ExclusionsPart(min_gold=config.min_gold, min_seconds=config.min_seconds),
             analysis=AnalysisPart(anchor=config.anchor, preset=config.preset),
         )
-    except ValueError as error:
-        reason = str(error).splitlines()[2].strip().removeprefix("Value error, ").partition(" [")[0]
-        raise BadInputError(f"the study cannot be planned like this: {reason}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the plan"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise BadInputError(f"no study can be planned like this: {field} {reason}") from error
 
 
 class _Maker:
