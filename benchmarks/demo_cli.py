@@ -1,4 +1,4 @@
-"""`dojobench demo`: the baselines on the dojo, and on real clips where some are at hand.
+"""`dojobench demo`: models and baselines on the dojo, and on real clips where some are at hand.
 
 It is what somebody sees first, so it takes minutes, shows how far it is, and ends with the
 one thing to open.
@@ -12,6 +12,8 @@ from pathlib import Path
 
 from dojobench.protocol.command_line import parse
 
+SHIPPED_MODELS = ("nano-teacher", "nano-student")
+"""Models that may come with the package; an installation without their weights shows none."""
 DOJO_MODELS = ("hold", "mean-future", "nearest-neighbour", "under-react", "lag-2", "oracle")
 REAL_MODELS = ("hold", "mean-future", "nearest-neighbour", "lag-2", "oracle")
 REAL_SUITE = "gr1-sim-sample"
@@ -19,7 +21,7 @@ REAL_SUITE = "gr1-sim-sample"
 
 @dataclass(frozen=True, kw_only=True)
 class DemoCommand:
-    """Scores the baselines on the dojo and writes reports to look at."""
+    """Scores the shipped models and the baselines on the dojo and writes reports to look at."""
 
     out: Path = Path("demo")
     """Folder for runs and reports; what is finished in it is not done again."""
@@ -39,7 +41,8 @@ def demo(argv: list[str]) -> int:
         The exit code.
     """
     command = parse(DemoCommand, argv, "dojobench demo")
-    reports = [_score(command.suite, DOJO_MODELS, command.out / "dojo", None, command.limit)]
+    models = (*_shipped(), *DOJO_MODELS)
+    reports = [_score(command.suite, models, command.out / "dojo", None, command.limit)]
     data = Path(os.environ.get("DOJOBENCH_DATA", ""))
     if os.environ.get("DOJOBENCH_DATA") and (data / "gr1_sim").is_dir():
         reports.append(_score(REAL_SUITE, REAL_MODELS, command.out / "robot", data, command.limit))
@@ -49,6 +52,22 @@ def demo(argv: list[str]) -> int:
     for report in reports:
         print(f"  {shlex.quote(str(report))}")
     return 0
+
+
+def _shipped() -> list[str]:
+    """Names the models that come with this installation; says what is missing."""
+    from dojobench.protocol.errors import BadInputError
+    from dojobench.protocol.lookup import load_model
+
+    there = []
+    for name in SHIPPED_MODELS:
+        try:
+            load_model(name, {})
+        except BadInputError as error:
+            print(f"Without {name}: {error}", file=sys.stderr)
+        else:
+            there.append(name)
+    return there
 
 
 def _score(

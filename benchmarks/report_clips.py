@@ -9,6 +9,7 @@ fixed settings and no dates, so that the same run gives the same bytes.
 import base64
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import zip_longest
@@ -175,6 +176,52 @@ def compose(
     )
 
 
+def compose_row(truth: Path, predictions: Sequence[Path], *, context: int) -> Composite:
+    """Puts the truth and several predictions of one clip side by side, without difference.
+
+    Args:
+        truth: H.264 file with context and scored frames.
+        predictions: The same of each model, equal in size and length.
+        context: Leading frames that were given to the models.
+
+    Returns:
+        The encoded composite, one pane more than there are predictions.
+
+    Raises:
+        BadInputError: If a file is missing or broken, or two differ in size or length.
+    """
+    with ExitStack() as stack:
+        opened = [stack.enter_context(_open(file)) for file in (truth, *predictions)]
+        folder = stack.enter_context(TemporaryDirectory())
+        shape = opened[0].streams.video[0]
+        rate = shape.average_rate or Fraction(10)
+        size = _pane_size(shape.width, shape.height, 1)
+        whole = (len(opened) * size[0], size[1])
+        count, last = 0, np.zeros((whole[1], whole[0], 3), dtype=np.uint8)
+        file = Path(folder) / "clip.mp4"
+        with av.open(str(file), "w", format="mp4", options=_MUXER) as out:
+            stream = _stream(out, rate, *whole)
+            for frames in _together(opened, (truth, *predictions)):
+                panes = [_fit(frame.to_ndarray(format="rgb24"), size) for frame in frames]
+                if count < context:
+                    panes[1:] = [_outlined(pane) for pane in panes[1:]]
+                last = np.concatenate(panes, axis=1)
+                out.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
+                count += 1
+            out.mux(stream.encode(None))
+        video = file.read_bytes()
+    if not count:
+        raise BadInputError(f"{truth} holds no frames; delete the run folder's videos and rerun")
+    return Composite(
+        video=video,
+        poster=_jpeg(last),
+        width=size[0],
+        height=size[1],
+        frames=count,
+        rate=float(rate),
+    )
+
+
 def data_address(content: bytes, kind: str) -> str:
     """Writes bytes as a ``data:`` address of the given media type."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
@@ -231,22 +278,31 @@ def _pane_size(width: int, height: int, columns: int) -> tuple[int, int]:
 
 
 def _pairs(left: Any, right: Any, truth: Path, prediction: Path) -> Iterator[tuple[Any, Any]]:
+    yield from _together((left, right), (truth, prediction))
+
+
+def _together(opened: Sequence[Any], files: Sequence[Path]) -> Iterator[tuple[Any, ...]]:
+    """Decodes several videos in step, the truth first."""
+    truth = files[0]
     try:
-        for a, b in zip_longest(left.decode(video=0), right.decode(video=0)):
-            if a is None or b is None:
-                raise BadInputError(
-                    f"{prediction} and {truth} have unequal numbers of frames; "
-                    "delete the run folder's videos and run again with --videos"
-                )
-            if (a.width, a.height) != (b.width, b.height):
-                raise BadInputError(
-                    f"{prediction} is {b.width}x{b.height} and {truth} is {a.width}x{a.height}; "
-                    "delete the run folder's videos and run again with --videos"
-                )
-            yield a, b
+        for frames in zip_longest(*(one.decode(video=0) for one in opened)):
+            a = frames[0]
+            for b, prediction in zip(frames[1:], files[1:], strict=True):
+                if a is None or b is None:
+                    raise BadInputError(
+                        f"{prediction} and {truth} have unequal numbers of frames; "
+                        "delete the run folder's videos and run again with --videos"
+                    )
+                if (a.width, a.height) != (b.width, b.height):
+                    raise BadInputError(
+                        f"{prediction} is {b.width}x{b.height} and {truth} is "
+                        f"{a.width}x{a.height}; delete the run folder's videos and run again "
+                        "with --videos"
+                    )
+            yield frames
     except av.FFmpegError as error:
         raise BadInputError(
-            f"{truth} or {prediction} is broken; delete both and run again with --videos"
+            f"{' or '.join(map(str, files))} is broken; delete them and run again with --videos"
         ) from error
 
 

@@ -280,7 +280,7 @@ def make_player(
         context=context,
         frames=composite.frames,
         rate=f"{composite.rate:.6g}",
-        size=(3 * width, height) if side else (width, 2 * height),
+        size=(len(figures) * width, height) if side else (width, 2 * height),
         pane=(width // columns, height),
         figures=figures,
         layout=layout,

@@ -21,6 +21,7 @@ from dojobench.benchmarks.report_players import (
     video_files,
 )
 from dojobench.benchmarks.report_tables import Table, csv_address, runs_table
+from dojobench.benchmarks.report_together import together
 from dojobench.metrics.survival import SurvivalCurve, kaplan_meier
 
 MOST_POINTS = 150
@@ -54,6 +55,7 @@ class StabilityData:
     curves: tuple[Chart, ...]
     main: Table
     more: Table | None
+    together: Reel | None
     reels: tuple[Reel, ...]
     csv: str
 
@@ -64,6 +66,7 @@ def stability(comparison: Comparison) -> StabilityData:
     headline = [m for m in metrics if BENCHMARK_METRICS[m].headline]
     rest = [m for m in metrics if m not in headline]
     first = comparison.entries[0]
+    beside, spent = together(comparison, [record.clip for record in rolled(first)])
     return StabilityData(
         summary=(
             f"{count(len(rolled(first)), 'rollout')} of {watched(comparison):g} seconds each. A "
@@ -80,7 +83,8 @@ def stability(comparison: Comparison) -> StabilityData:
         more=runs_table(comparison, rest, caption="The other numbers", unit="Clips")
         if rest
         else None,
-        reels=long_videos(comparison),
+        together=beside,
+        reels=long_videos(comparison, spent),
         csv=csv_address(comparison),
     )  # fmt: skip
 
@@ -289,11 +293,16 @@ def _at(metric: str, curve: CurveSummary, k: int, band: bool) -> str:
     return f"{figure(metric, curve.mean[k])} {interval}".rstrip()
 
 
-def long_videos(comparison: Comparison) -> tuple[Reel, ...]:
-    """Composes one whole rollout of every run that kept it, the same clip for each."""
+def long_videos(comparison: Comparison, spent: int = 0) -> tuple[Reel, ...]:
+    """Composes one whole rollout of every run that kept it, the same clip for each.
+
+    Args:
+        comparison: The runs.
+        spent: Bytes that other long videos take up.
+    """
     kept = [(e, filmed(e)) for e in comparison.entries if (e.run.path / VIDEOS_FOLDER).is_dir()]
     kept = [(e, there) for e, there in kept if any(r.clip in there for r in rolled(e))]
-    reels, spent = [], 0
+    reels = []
     with Meter("encoding long rollouts", len(kept)) as meter:
         for entry, there in kept:
             record = next(r for r in rolled(entry) if r.clip in there)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dojobench.benchmarks.report_clips import COLOURS, GAIN, choose, compose
+from dojobench.benchmarks.report_clips import COLOURS, GAIN, choose, compose, compose_row
 from dojobench.benchmarks.video_writer import VideoWriter
 from dojobench.protocol import BadInputError
 
@@ -113,6 +113,27 @@ def test_unequal_videos_are_refused(tmp_path: Path) -> None:
         compose(truth, short, context=1)
     with pytest.raises(BadInputError, match="48x16"):
         compose(truth, small, context=1)
+
+
+def test_a_row_shows_the_truth_and_every_prediction_at_the_same_frame(tmp_path: Path) -> None:
+    levels = {"t": [40, 80, 120], "a": [60, 90, 110], "b": [200, 150, 100]}
+    files = [write(tmp_path / f"{name}.mp4", flat(own)) for name, own in levels.items()]
+    found = compose_row(files[0], files[1:], context=1)
+    frames = decode(found.video).astype(int)
+    assert frames.shape == (3, found.height, 3 * found.width, 3)
+    for pane, own in enumerate(levels.values()):
+        middle = frames[:, found.height // 2, pane * found.width + found.width // 2, 0]
+        assert np.abs(middle - own).max() < 5
+    edges = np.ptp(frames[0, 0, found.width // 2 :: found.width], axis=-1)
+    assert edges[0] < 10 < min(edges[1:])  # a line round what was given to a model
+    assert compose_row(files[0], files[1:], context=1) == found
+
+
+def test_a_row_of_unequal_videos_is_refused(tmp_path: Path) -> None:
+    truth = write(tmp_path / "t.mp4", flat([1, 2, 3]))
+    short = write(tmp_path / "short.mp4", flat([1, 2]))
+    with pytest.raises(BadInputError, match=r"short\.mp4 and .*unequal numbers of frames"):
+        compose_row(truth, [truth, short], context=1)
 
 
 def test_missing_and_broken_videos_are_named(tmp_path: Path) -> None:

@@ -474,11 +474,34 @@ def test_branches_are_named_and_marked_by_the_record(run: Path, tmp_path: Path) 
 
 def test_a_whole_rollout_is_shown_of_every_run_that_kept_one(page: Page) -> None:
     players = page.find("article", page.section("stability"), class_="player three")
-    assert len(players) == 2
+    assert len(players) == 3
     for player in players:
         (video,) = page.find("video", player)
         assert len(decode(video["attrs"]["src"])) == 62
         assert "long-0" in player["text"]
+
+
+def test_truth_and_models_are_shown_side_by_side_in_step(page: Page) -> None:
+    beside, *alone = page.find("article", page.section("stability"), class_="player three")
+    heads = [e["text"] for e in page.find("span", page.find("div", beside, class_="heads n3")[0])]
+    assert heads[0] == "Truth"
+    assert len(set(heads)) == 3
+    (video,) = page.find("video", beside)
+    whole = decode(video["attrs"]["src"]).astype(int)
+    width = whole.shape[2] // 3
+    assert str(3 * width) == video["attrs"]["width"]
+    for column, player in enumerate(alone, start=1):
+        own = decode(page.find("video", player)[0]["attrs"]["src"]).astype(int)
+        for pane, other in ((0, 0), (column, 1)):
+            shown = whole[:, :, pane * width : (pane + 1) * width]
+            apart = np.abs(shown - own[:, :, other * width : (other + 1) * width]).mean()
+            assert apart < 3
+
+
+def test_one_model_alone_has_nothing_beside_it(run: Path, tmp_path: Path) -> None:
+    found = Page(write_report([run], tmp_path / "r.html").read_text())
+    assert len(found.find("article", found.section("stability"), class_="player three")) == 1
+    assert "side by side" not in found.text("stability")
 
 
 def test_video_beyond_the_budget_is_left_out_and_said(
