@@ -34,6 +34,9 @@ COMMANDS: dict[str, Command] = {
         "dojobench.reference_model.cli:convert", "turn published checkpoints into weights files"
     ),
     "study": Command("dojobench.human_eval.cli:main", "run and analyse a human preference study"),
+    "submit": Command(
+        "dojobench.leaderboard.cli:main", "pack, check and audit a submission to the board"
+    ),
     "conform": Command("dojobench.protocol.cli:conform", "check that a model keeps the contract"),
     "reproduce": Command(
         "dojobench.slurm.reproduce_cli:main", "make nano from nothing, and the paper's tables"

@@ -1,0 +1,186 @@
+"""``dojobench submit``: pack a submission, check it, audit it, and print schema and card."""
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dojobench.leaderboard.verdict import Verdict
+from dojobench.protocol.command_line import parse
+from dojobench.protocol.errors import BadInputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackCommand:
+    """Makes a submission of run folders and a card; the same input gives the same bytes."""
+
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN …")]
+    """Run folders of `dojobench run`; counterfactual, stability, probes and speed come along."""
+    card: Path
+    """The card (.toml); `dojobench submit card` prints one to fill in."""
+    out: Path | None = None
+    """Folder to make. Default: submissions/ID."""
+    id: str | None = None
+    """Name of the folder and of the page. Default: of the card's name and version."""
+    preferences: Path | None = None
+    """The preferences.json of a human study that the model took part in."""
+    videos: Literal["none", "copy"] = "none"
+    """Put the predicted videos of the runs into the folder; they do not go into git."""
+    videos_at: str | None = None
+    """Address (https) from which the videos of the runs can be fetched; their hashes are kept."""
+    board: Path | None = None
+    """Submissions to compare with. Default: leaderboard/submissions, where there is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckCommand:
+    """Gives the verdict that the pull request will get; exits with 1 if it is refused."""
+
+    submission: tyro.conf.Positional[Path]
+    """Folder of the submission, or an archive of it (.zip, .tar, .tar.gz)."""
+    json: bool = False
+    """Print the verdict as JSON."""
+    board: Path | None = None
+    """Submissions to compare with. Default: leaderboard/submissions, where there is one."""
+    published: bool = False
+    """The submission is on the board already: it may be attested, withdrawn or old."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchemaCommand:
+    """Prints the JSON Schema of submission.json."""
+
+    out: Path | None = None
+    """File to write it to instead."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardCommand:
+    """Prints a card to fill in."""
+
+
+def pack(argv: list[str]) -> int:
+    """Runs ``dojobench submit pack``."""
+    command = parse(PackCommand, argv, "dojobench submit pack")
+    from dojobench.leaderboard.check import CheckConfig, board_folder, check
+    from dojobench.leaderboard.pack import PackConfig
+    from dojobench.leaderboard.pack import pack as make
+
+    def examine(made: Path) -> Verdict:
+        return check(made, CheckConfig(board=board_folder(command.board)))
+
+    folder, verdict = make(
+        PackConfig(
+            runs=command.runs,
+            card=command.card,
+            out=command.out,
+            id=command.id,
+            preferences=command.preferences,
+            videos=command.videos,
+            videos_at=command.videos_at,
+        ),
+        examine,
+    )
+    _tell(verdict)
+    if not verdict.accepted:
+        print("Nothing was written. Correct what is said above and pack again.", file=sys.stderr)
+        return 1
+    print(f"\nSubmission: {folder}")
+    print(f"Next:       dojobench submit check {folder}")
+    return 0
+
+
+def check(argv: list[str]) -> int:
+    """Runs ``dojobench submit check``."""
+    command = parse(CheckCommand, argv, "dojobench submit check")
+    from dojobench.leaderboard.check import CheckConfig, board_folder
+    from dojobench.leaderboard.check import check as examine
+
+    verdict = examine(
+        command.submission,
+        CheckConfig(board=board_folder(command.board), published=command.published),
+    )
+    if command.json:
+        print(json.dumps(verdict.to_json(), indent=1, ensure_ascii=False))
+    else:
+        _tell(verdict)
+    return 0 if verdict.accepted else 1
+
+
+def schema(argv: list[str]) -> int:
+    """Runs ``dojobench submit schema``."""
+    command = parse(SchemaCommand, argv, "dojobench submit schema")
+    from dojobench.leaderboard.schema import schema_text
+
+    if command.out is None:
+        print(schema_text(), end="")
+        return 0
+    try:
+        command.out.write_text(schema_text(), encoding="utf-8")
+    except OSError as error:
+        raise BadInputError(f"{command.out} cannot be written ({error.strerror})") from error
+    print(f"written to {command.out}", file=sys.stderr)
+    return 0
+
+
+def card(argv: list[str]) -> int:
+    """Runs ``dojobench submit card``."""
+    parse(CardCommand, argv, "dojobench submit card")
+    from dojobench.leaderboard.card import CARD_TEMPLATE
+
+    print(CARD_TEMPLATE, end="")
+    return 0
+
+
+OUTCOMES = {
+    "accepted": "accepted: nothing is wrong with it",
+    "look": "accepted, and a person should look at the warnings",
+    "refused": "refused",
+}
+
+
+def _tell(verdict: Verdict) -> None:
+    """Prints a verdict for people."""
+    for each in verdict.findings:
+        print(f"{each.level:<8} {each.code}  {each.sentence}")
+    counts = {level: 0 for level in ("error", "warning", "note")}
+    for each in verdict.findings:
+        counts[each.level] += 1
+    print(
+        f"{verdict.id or 'submission'}: {OUTCOMES[verdict.outcome]} "
+        f"({counts['error']} errors, {counts['warning']} warnings, {counts['note']} notes)"
+    )
+
+
+SUBCOMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
+    "card": (card, "print a card to fill in"),
+    "pack": (pack, "make a submission of run folders and a card"),
+    "check": (check, "say what the pull request's check will say"),
+    "schema": (schema, "print the JSON Schema of submission.json"),
+}
+
+
+def main(argv: list[str]) -> int:
+    """Runs ``dojobench submit``.
+
+    Args:
+        argv: Arguments behind ``submit``.
+
+    Returns:
+        The exit code: 1 where a submission is refused, 2 for bad input.
+    """
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        width = max(map(len, SUBCOMMANDS))
+        print("usage: dojobench submit COMMAND [ARGUMENTS]\n\ncommands:")
+        print("\n".join(f"  {name:<{width}}  {told}" for name, (_, told) in SUBCOMMANDS.items()))
+        print("\n`dojobench submit COMMAND --help` explains a command.")
+        return 0
+    if argv[0] not in SUBCOMMANDS:
+        known = ", ".join(SUBCOMMANDS)
+        print(f"dojobench: there is no 'submit {argv[0]}'; there are {known}", file=sys.stderr)
+        return 2
+    return SUBCOMMANDS[argv[0]][0](argv[1:])
