@@ -142,7 +142,8 @@ def postgres_server() -> Iterator[str]:
         "--no-sync",
     ]
     # Killed is only ever our own server, never this one.
-    options = f"-c fsync=off -c listen_addresses='' -c unix_socket_directories={folder} -c max_connections=120"
+    settings = ("fsync=off", "listen_addresses=''", f"unix_socket_directories={folder}")
+    options = " ".join(f"-c {setting}" for setting in (*settings, "max_connections=120"))
     try:
         subprocess.run(initdb, **run)
         start = [programs / "pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start"]
