@@ -15,6 +15,7 @@ from dojobench.slurm.run_cli import JobFlags, go
 if TYPE_CHECKING:
     from dojobench.reference_model.reproduction.rows import Scoring
 
+G1_SUITE = "g1-real-sample"
 _Sets = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
@@ -41,6 +42,21 @@ class ReproduceNanoCommand(_Flags):
     """Folder of the run; an unfinished run in it goes on."""
     smoke: bool = False
     """Tiny settings: minutes instead of hours, to see that everything works here."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReproduceG1Command(_Flags):
+    """Post-trains nano on video of a real Unitree G1 and scores it on episodes held out.
+
+    The video is read from DOJOBENCH_DATA/g1_real (`dojobench data list` says where it is from).
+    """
+
+    out: Path = Path("runs/g1")
+    """Folder of the run; an unfinished run in it goes on."""
+    base: Path = Path("runs/nano")
+    """The run of nano whose tokenizer and pretrained network are begun from."""
+    recipe: str = "g1"
+    """A name, or a .json or .toml file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +163,23 @@ def nano(argv: list[str]) -> int:
         print(f"\nModels: {command.out / 'models'}")
         print(f"Report: {command.out / 'report.html'}")
         print("Open it in any browser; it needs no network.")
+    return code
+
+
+def g1(argv: list[str]) -> int:
+    """Runs ``dojobench reproduce g1``."""
+    command = parse(ReproduceG1Command, argv, "dojobench reproduce g1")
+    from dojobench.reference_model.reproduction.plan import real_robot_plan
+    from dojobench.reference_model.training.products import product
+    from dojobench.slurm.plan import plan_from_steps
+
+    for stage in ("tokenizer", "pretrain"):
+        product(command.base, stage)
+    steps = real_robot_plan(command.recipe, command.out, command.base, suite=G1_SUITE)
+    plan = plan_from_steps("g1", steps)
+    code = go(command, plan, here=not command.slurm, stop_after=command.minutes)
+    if code == 0 and not command.slurm:
+        print(f"\nReport: {command.out / 'report.html'}")
     return code
 
 
@@ -274,6 +307,7 @@ def _table(name: str) -> Callable[[list[str]], int]:
 
 TARGETS: dict[str, Target] = {
     "nano": Target(nano, "the reference model from nothing, with scores and a report"),
+    "g1": Target(g1, "nano post-trained on video of a real robot"),
     "action-signal": Target(_table("action-signal"), "what pretraining is conditioned on"),
     "data-mixture": Target(_table("data-mixture"), "human video of more and more kinds"),
     "ablation": Target(_table("ablation"), "the paper's design choices, one after the other"),

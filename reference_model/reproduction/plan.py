@@ -123,3 +123,47 @@ def _evaluation(recipe: str, out: Path) -> Iterator[Step]:
         argv=("report", *runs, "--out", str(out / "report.html")),
         after=("run-teacher", "run-student"),
     )
+
+
+def real_robot_plan(recipe: str, out: Path, base: Path, *, suite: str) -> tuple[Step, ...]:
+    """Gives the steps that post-train a run's model on a real robot and score it.
+
+    Args:
+        recipe: One that reads recorded video, such as ``g1``.
+        out: Folder of the run.
+        base: The run whose tokenizer and pretrained network are begun from.
+        suite: The robot's suite; frames are resized where the model's are smaller.
+
+    Returns:
+        The steps in an order in which they can run one after the other.
+    """
+    stages: list[Step] = []
+    for stage in ("data", "tokenizer", "latents", "posttrain", "teacher"):
+        stages.append(
+            Step(
+                name=stage,
+                argv=(
+                    *("train", stage, "--config", recipe, "--out", str(out)),
+                    *("--base", str(base), "--take", "pretrain"),
+                ),
+                after=tuple(step.name for step in stages[-1:]),
+                folder=stage,
+            )
+        )
+    scores = out / "runs" / suite
+    run = Step(
+        name="run",
+        argv=(
+            *("run", str(out / "models" / MODELS[0]), "--suite", suite, "--adapt", "resize"),
+            *("--out", str(scores), "--batch", "4", "--splits", "val"),
+            *("--baselines", "hold", "mean-future", "nearest-neighbour"),
+        ),
+        after=("teacher",),
+        folder=f"runs/{suite}",
+    )
+    report = Step(
+        name="report",
+        argv=("report", str(scores), "--out", str(out / "report.html")),
+        after=("run",),
+    )
+    return (*stages, run, report)

@@ -184,6 +184,6 @@ def test_the_papers_gains_are_those_it_speaks_of() -> None:
 
 def test_an_unknown_target_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reproduce", "nothing"]) == 2
-    assert "there are nano, action-signal" in capsys.readouterr().err
+    assert "there are nano, g1, action-signal" in capsys.readouterr().err
     assert main(["reproduce"]) == 0
     assert "latent-transfer" in capsys.readouterr().out
