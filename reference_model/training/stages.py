@@ -146,15 +146,17 @@ def _self_forcing(recipe: Recipe, run: Path, until: Until) -> Path:
 
 
 def _teacher(recipe: Recipe, run: Path, until: Until) -> Path:
-    del recipe, until
+    del until
     product(run, "posttrain")
-    return export_run(run, run / PRODUCTS["teacher"], kind="teacher", name="nano-teacher")
+    name = f"{recipe.name}-teacher"
+    return export_run(run, run / PRODUCTS["teacher"], kind="teacher", name=name)
 
 
 def _student(recipe: Recipe, run: Path, until: Until) -> Path:
-    del recipe, until
+    del until
     product(run, "self_forcing")
-    return export_run(run, run / PRODUCTS["student"], kind="student", name="nano-student")
+    name = f"{recipe.name}-student"
+    return export_run(run, run / PRODUCTS["student"], kind="student", name=name)
 
 
 STAGES: dict[str, StageRunner] = {
