@@ -11,7 +11,7 @@ from dojobench.benchmarks.predictions import find_predictions
 from dojobench.benchmarks.records import RUN_FILE, VIDEOS_FOLDER, read_meta
 from dojobench.benchmarks.run_schema import RunMeta
 from dojobench.datasets.suite import ClipRecord, Suite
-from dojobench.human_eval.media_encoder import Frames
+from dojobench.human_eval.media_encoder import Frames, Picture, scale
 from dojobench.protocol.errors import BadInputError
 
 
@@ -180,7 +180,5 @@ def _even_rows_cut(found: Frames, truth: Frames) -> Frames:
 def _with_context(found: Frames, given: Frames) -> Frames:
     if not len(given):
         return found
-    from dojobench.human_eval.media_encoder import Picture, scale
-
     shown = scale(given, Picture(height=found.shape[1], width=found.shape[2]))
     return np.concatenate([shown, found])

@@ -142,7 +142,7 @@ export class Player extends EventTarget {
   correct() {
     const [lead, ...others] = this.videos;
     for (const video of others) {
-      if (video.ended || lead.ended) continue;
+      if (video.ended || lead.ended || video.seeking) continue;
       const late = (lead.currentTime - video.currentTime) * this.rate;
       if (Math.abs(late) > 2) video.currentTime = lead.currentTime;
       const wanted = this.speed * (Math.abs(late) < 0.15 ? 1 : 1 + Math.sign(late) * 0.1);

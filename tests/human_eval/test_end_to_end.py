@@ -150,10 +150,10 @@ def by_keyboard(rater: Rater) -> None:
         if number == 1:
             judge_carefully(rater)
         else:
-            press("Space")
-            page.wait_for_selector("main[data-playing='true']")
             if number == 2:
                 hold_up(rater)
+            press("Space")
+            page.wait_for_selector("main[data-playing='true'], main[data-drawn='11']")
             rater.shown(FRAMES - 1)
             press("1")
             press(str(5 + number % 4))
@@ -162,8 +162,10 @@ def by_keyboard(rater: Rater) -> None:
 
 
 def hold_up(rater: Rater) -> None:
-    """Lets one of the videos stall for four frames."""
-    stall = "video => { video.pause(); setTimeout(() => video.play(), 400); }"
+    """Lets one of the videos stall for four frames as soon as it plays."""
+    stall = """video => video.addEventListener("playing", () => {
+        setTimeout(() => { video.pause(); setTimeout(() => video.play(), 400); }, 150);
+    }, { once: true })"""
     rater.page.locator("#video-right").evaluate(stall)
 
 
@@ -343,3 +345,23 @@ def check_votes(votes: list[dict[str, Any]]) -> None:
     marks = [vote["break_at"] for vote in votes]
     assert any(mark["left"] == pytest.approx((FRAMES - 3 + 0.5) / 10) for mark in marks)
     assert any(mark["right"] == pytest.approx(0.55) for mark in marks)
+
+
+def test_without_a_script_a_rater_can_still_answer(served: tuple[Path, str], browser: Any) -> None:
+    rater = Rater(browser, served[1], java_script_enabled=False)
+    page, texts = rater.page, rater.texts
+    page.goto(rater.address)
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name=texts["welcome"]["start"]).click()
+    for name, right in ANSWERS.items():
+        page.locator(f"input[name={name}][value={right}]").check()
+    page.get_by_role("button", name=texts["training"]["check"]).click()
+    for number in (1, 2):
+        page.get_by_role("heading", level=1, name=rater.heading(number)).wait_for()
+        assert page.locator("video[controls]").count() == 3
+        assert not page.locator("#play").is_visible()
+        page.locator("label.choice-left").first.click()
+        page.locator("label.choice-unsure").last.click()
+        page.locator("#submit").click()
+    page.get_by_role("heading", level=1, name=rater.heading(3)).wait_for()
+    rater.finish()
