@@ -7,18 +7,18 @@ done, so a verdict also asks that the difference has one sign in every seed.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dojobench.benchmarks.records import Run, load_run
-from dojobench.benchmarks.summary import summarise
+from dojobench.benchmarks.records import Run, load_run, load_summary
 from dojobench.metrics.intervals import Interval, cluster_bootstrap, paired_difference
 from dojobench.metrics.names import METRICS
 from dojobench.protocol.errors import BadInputError
+from dojobench.reference_model.reproduction.documents import plain_interval
 from dojobench.reference_model.reproduction.published import SOURCE
 from dojobench.reference_model.reproduction.rows import scores_folder
 from dojobench.reference_model.reproduction.tables import Row, Table
@@ -203,7 +203,7 @@ def _read(out: Path, row: Row, seeds: Sequence[int], split: str) -> _Scores:
     speeds = [
         speed
         for run in runs
-        if (speed := summarise(run).timings.get("frames_per_second")) is not None
+        if (speed := load_summary(run.path).timings.get("frames_per_second")) is not None
     ]
     return _Scores(
         clips=first.meta.clip_ids,
@@ -320,14 +320,6 @@ def signed(value: float, metric: str) -> str:
 
 def as_document(compared: Compared) -> dict[str, Any]:
     """Gives all figures of a table as plain values, for ``table.json``."""
-
-    def interval(one: Interval) -> dict[str, Any]:
-        plain = asdict(one)
-        return {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in plain.items()
-        }
-
     return {
         "format": 1,
         "table": compared.table.name,
@@ -341,7 +333,7 @@ def as_document(compared: Compared) -> dict[str, Any]:
         "cells": [
             {
                 **_fields(cell, "row", "split", "metric", "seed_sd", "paper"),
-                "ours": interval(cell.ours),
+                "ours": plain_interval(cell.ours),
             }
             for cell in compared.cells
         ],
@@ -349,7 +341,7 @@ def as_document(compared: Compared) -> dict[str, Any]:
             {
                 **_fields(one, "row", "against", "split", "metric", "paper", "verdict"),
                 "by_seed": list(one.by_seed),
-                "ours": interval(one.ours),
+                "ours": plain_interval(one.ours),
             }
             for one in compared.differences
         ],

@@ -10,9 +10,8 @@ simulator knows for either body:
   from one body to the other?
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from dojobench.datasets.files import write_atomically
 from dojobench.datasets.progress import track
 from dojobench.metrics.intervals import Interval, bootstrap_clusters, cluster_bootstrap
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.lam import LatentActionModel, fit_frames
+from dojobench.reference_model.reproduction.documents import plain_interval, write_results
 from dojobench.reference_model.training.episodes import EpisodeGroup, EpisodeStore
 from dojobench.reference_model.training.loop import training_device
 from dojobench.reference_model.training.products import product
@@ -258,7 +257,14 @@ def _penalty(x: Floats, y: Floats, episodes: npt.NDArray[np.intp]) -> float:
 
 def write_transfer(found: Transfer, out: Path) -> str:
     """Writes ``latent_transfer.json`` and ``latent_transfer.md``; returns the latter's text."""
-    document: dict[str, Any] = {"format": 1, "choices": CHOICES, **asdict(found)}
+    document: dict[str, Any] = {
+        "format": 1,
+        "choices": CHOICES,
+        "moves": dict(found.moves),
+        "retrieval": {way: plain_interval(one) for way, one in found.retrieval.items()},
+        "probe": {way: plain_interval(one) for way, one in found.probe.items()},
+        "parts": {way: dict(each) for way, each in found.parts.items()},
+    }
     lines = [
         f"| from → to | same motion retrieved, 1 of {CHOICES} (chance {1 / CHOICES:.3f}) | "
         "motion read off, R² | of it " + ", ".join(MOTION) + " |",
@@ -268,9 +274,7 @@ def write_transfer(found: Transfer, out: Path) -> str:
         each = ", ".join(f"{value:.2f}" for value in found.parts[way].values())
         lines.append(f"| {way} | {_shown(share)} | {_shown(found.probe[way])} | {each} |")
     text = "\n".join(lines) + "\n"
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "latent_transfer.json", (json.dumps(document, indent=1) + "\n").encode())
-    write_atomically(out / "latent_transfer.md", text.encode())
+    write_results(out, "latent_transfer", document, text)
     return text
 
 

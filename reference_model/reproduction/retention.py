@@ -6,16 +6,14 @@ actions mean is gone with it; whether the pictures are known still is asked with
 back as it was.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dojobench.datasets.files import write_atomically
 from dojobench.datasets.progress import track
 from dojobench.metrics.intervals import Interval, cluster_bootstrap, paired_difference
 from dojobench.protocol.errors import BadInputError
@@ -23,6 +21,7 @@ from dojobench.reference_model.action_conditioning import place_latent_actions
 from dojobench.reference_model.checkpoint_io import load_world_model
 from dojobench.reference_model.dit import WorldModelNet
 from dojobench.reference_model.generation import SamplerConfig, sample
+from dojobench.reference_model.reproduction.documents import plain_interval, write_results
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.tokenizer_training import psnr
 from dojobench.reference_model.training.loop import training_device
@@ -153,10 +152,13 @@ def write_retention(found: Retention, out: Path) -> str:
         lost = found.forgotten.get(name)
         lines.append(f"| {name} | {_shown(score)} | {'–' if lost is None else _shown(lost)} |")
     text = "\n".join(lines).replace("-0.00", "0.00") + "\n"
-    out.mkdir(parents=True, exist_ok=True)
-    document = {"format": 1, **asdict(found)}
-    write_atomically(out / "retention.json", (json.dumps(document, indent=1) + "\n").encode())
-    write_atomically(out / "retention.md", text.encode())
+    document = {
+        "format": 1,
+        "group": found.group,
+        "scores": {name: plain_interval(one) for name, one in found.scores.items()},
+        "forgotten": {name: plain_interval(one) for name, one in found.forgotten.items()},
+    }
+    write_results(out, "retention", document, text)
     return text
 
 

@@ -1,5 +1,6 @@
 """``dojobench reproduce nano --smoke``: the whole chain in one process, and on a real Slurm."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,8 +10,14 @@ from safetensors import safe_open
 
 from dojobench.benchmarks.records import load_run
 from dojobench.cli import main
+from dojobench.reference_model.lam import LatentActionModel
+from dojobench.reference_model.reproduction.latent_transfer import MOTION, read_moves
 from dojobench.reference_model.reproduction.plan import reproduction_plan
-from dojobench.reference_model.training.products import PRODUCTS
+from dojobench.reference_model.reproduction.rows import Scoring, part_folder
+from dojobench.reference_model.reproduction.table_plan import table_plan
+from dojobench.reference_model.reproduction.tables import TABLES
+from dojobench.reference_model.training.episodes import EpisodeStore
+from dojobench.reference_model.training.products import PRODUCTS, product
 from dojobench.slurm.job_state import now, read_state, state_file, update_state
 from dojobench.slurm.nano import nano_plan
 from dojobench.slurm.one_machine import OneMachineCluster
@@ -64,6 +71,59 @@ def test_the_command_says_where_models_and_report_are(
     said = capsys.readouterr().out
     assert f"Models: {whole / 'models'}" in said
     assert f"Report: {whole / 'report.html'}" in said
+
+
+@pytest.mark.timeout(360)
+def test_a_table_of_trainings_that_share_a_run(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "table"
+    table = TABLES["ablation"]
+    steps = table_plan(
+        table,
+        "smoke",
+        out,
+        seeds=(0,),
+        base=whole,
+        changes=("posttrain.loop.steps=3",),
+        scoring=Scoring(suite="dojo-mini", clips=2, metrics=("psnr", "ssim")),
+    )
+    assert [step.name for step in steps] == ["rows", "compare"]
+    for step in steps:
+        for more in step.array or ((),):
+            assert main([*step.argv, *more]) == 0
+    document = json.loads((out / "table.json").read_text(encoding="utf-8"))
+    assert len(document["cells"]) == len(table.rows) * len(table.splits) * 2
+    assert len(document["sentences"]) == len(table.pairs)
+    assert document["conditions"]["Recipe"] == "smoke --set posttrain.loop.steps=3"
+    assert all(sentence in capsys.readouterr().out for sentence in document["sentences"][:1])
+    made = part_folder(out, "base", 0)
+    assert not (made / "data").exists()
+    assert (made / "posttrain" / "world_model.safetensors").exists()
+    # Done already, a part is not done again.
+    before = (made / "posttrain" / "world_model.safetensors").stat().st_mtime_ns
+    assert main([*steps[0].argv, *(steps[0].array or ((),))[0]]) == 0
+    assert (made / "posttrain" / "world_model.safetensors").stat().st_mtime_ns == before
+
+
+@pytest.mark.timeout(360)
+def test_what_post_training_forgot_is_measured(whole: Path, tmp_path: Path) -> None:
+    assert main(["reproduce", "retention", str(whole), "--out", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "retention.json").read_text(encoding="utf-8"))
+    assert len(found["scores"]) == 3
+    before = found["scores"]["pretrained"]["mean"]
+    for name, lost in found["forgotten"].items():
+        assert lost["mean"] == pytest.approx(before - found["scores"][name]["mean"])
+
+
+@pytest.mark.timeout(360)
+def test_moves_are_read_with_their_true_motion(whole: Path) -> None:
+    model = LatentActionModel.load(product(whole, "latent_actions"))
+    group = EpisodeStore(product(whole, "data")).group("hand-val")
+    moves = read_moves(group, model, 1)
+    assert moves.latents.shape == (13, model.config.latent_dim)
+    own = group.actions(0, 4, 8, withheld=True)[:, : len(MOTION)].sum(axis=0)
+    assert moves.motion[1] == pytest.approx(own)
 
 
 @pytest.fixture(scope="module")
