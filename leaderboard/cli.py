@@ -51,6 +51,44 @@ class CheckCommand:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditCommand:
+    """Recomputes scores on clips drawn after submission; exits with 1 if the audit fails.
+
+    The clips follow from the hash of the submission and the round's public seed, so anybody can
+    repeat the draw and nobody can know it before.
+    """
+
+    submission: tyro.conf.Positional[Path]
+    """Folder of the submission."""
+    options: Annotated[
+        tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="[KEY=VALUE …]")
+    ] = ()
+    """With --model: its options."""
+    round: str
+    """Name of the round, such as 2026-12."""
+    round_seed: str
+    """Public seed of the round, published after its submissions came in."""
+    auditor: str = "unnamed"
+    """Who audits."""
+    clips: int = 16
+    """Clips and seeds to draw from each fidelity run."""
+    videos: Path | None = None
+    """Folder with the videos. Default: videos/ in the submission."""
+    model: str | None = None
+    """Run this model again instead of reading videos: ws://…, or whatever `dojobench run` takes."""
+    data: Path | None = None
+    """Folder that holds the suite's videos. Default: DOJOBENCH_DATA."""
+    secret_seed: str | None = None
+    """With --model: seed of the private clips of the dojo, or a file that holds it."""
+    private_clips: int = 12
+    """Private clips to run."""
+    no_training: bool = False
+    """Do not search the training split for predicted frames."""
+    out: Path | None = None
+    """File to write. Default: attestation.json in the submission."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SchemaCommand:
     """Prints the JSON Schema of submission.json."""
 
@@ -111,6 +149,44 @@ def check(argv: list[str]) -> int:
     return 0 if verdict.accepted else 1
 
 
+def audit(argv: list[str]) -> int:
+    """Runs ``dojobench submit audit``."""
+    command = parse(AuditCommand, argv, "dojobench submit audit")
+    from dojobench.datasets.dojo_plans import read_secret
+    from dojobench.leaderboard.audit import AuditConfig, default_out, write_attestation
+    from dojobench.leaderboard.audit import audit as recompute
+    from dojobench.protocol.options import parse_pairs
+
+    if command.secret_seed is not None and command.model is None:
+        raise BadInputError("--secret-seed needs --model: private clips have no videos")
+    found = recompute(
+        AuditConfig(
+            folder=command.submission,
+            round_name=command.round,
+            round_seed=command.round_seed,
+            auditor=command.auditor,
+            clips=command.clips,
+            videos=command.videos,
+            model=command.model,
+            options=parse_pairs(command.options),
+            data=command.data,
+            secret=read_secret(command.secret_seed) if command.secret_seed else None,
+            private_clips=command.private_clips,
+            training=not command.no_training,
+        )
+    )
+    out = command.out or default_out(command.submission)
+    write_attestation(found, out)
+    for sentence in (*found.checks.values(), *found.failures):
+        print(sentence)
+    for floor in found.floors:
+        print(f"Codec floor of {floor.clip}: {floor.psnr:.1f} dB, SSIM {floor.ssim:.3f}")
+    within = sum(each.within for each in found.comparisons)
+    print(f"{within} of {len(found.comparisons)} numbers agree within their tolerance.")
+    print(f"The audit {'passed' if found.passed else 'FAILED'}; attestation: {out}")
+    return 0 if found.passed else 1
+
+
 def schema(argv: list[str]) -> int:
     """Runs ``dojobench submit schema``."""
     command = parse(SchemaCommand, argv, "dojobench submit schema")
@@ -160,6 +236,7 @@ SUBCOMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
     "card": (card, "print a card to fill in"),
     "pack": (pack, "make a submission of run folders and a card"),
     "check": (check, "say what the pull request's check will say"),
+    "audit": (audit, "recompute scores on clips drawn after submission"),
     "schema": (schema, "print the JSON Schema of submission.json"),
 }
 

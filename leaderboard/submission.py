@@ -30,7 +30,6 @@ from dojobench.leaderboard.attestation import Attestation
 from dojobench.leaderboard.card import Address, Card, Line, Paragraphs, Part, field_error
 from dojobench.leaderboard.dates import parse_date
 from dojobench.leaderboard.safe_files import SafeFolder, open_folder, parse_json
-from dojobench.leaderboard.verdict import Refused
 
 SUBMISSION_FILE = "submission.json"
 CARD_FILE = "card.toml"
@@ -350,8 +349,3 @@ def expected_files(file: SubmissionFile) -> Iterable[str]:
         yield from (f"{RUNS_FOLDER}/{run.name}/{name}" for name in names)
     if PREFERENCES_FILE in file.files:
         yield PREFERENCES_FILE
-
-
-def to_refusal(error: Exception, code: str, where: str) -> Refused:
-    """Gives an error of other rooms a code."""
-    return error if isinstance(error, Refused) else Refused(code, str(error), where)
