@@ -287,15 +287,9 @@ class WorldModelNet(nn.Module):
         Returns:
             ``[B, T or 1, D]``, normalised, and ``[B, T or 1, 3 D]``.
         """
-        exact = self.config.float32_modulation
-        per_frame = times.unsqueeze(1) if times.dim() == 1 else times
-        if condition_mask is not None and self.config.given_time == "zero":
-            per_frame = per_frame * (1 - condition_mask.to(per_frame))
-        with precise(times, exact):
-            embedding = self.t_embedder[0](per_frame.float() * self.config.timestep_scale)
-            shared = self.t_embedder[1](embedding, exact)
+        embedding, shared = self.embed_times(times, condition_mask)
         if actions is not None:
-            first, second = self._embed_actions(
+            first, second = self.embed_actions(
                 actions,
                 condition_mask,
                 frames=frames,
@@ -304,14 +298,29 @@ class WorldModelNet(nn.Module):
                 window=window,
             )
             embedding, shared = embedding + first, shared + second
+        return self.normalise_embedding(embedding), shared
+
+    def embed_times(
+        self, times: torch.Tensor, condition_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeds times alone: ``[B, T or 1, D]``, not normalised, and ``[B, T or 1, 3 D]``."""
+        exact = self.config.float32_modulation
+        per_frame = times.unsqueeze(1) if times.dim() == 1 else times
+        if condition_mask is not None and self.config.given_time == "zero":
+            per_frame = per_frame * (1 - condition_mask.to(per_frame))
         with precise(times, exact):
+            embedding = self.t_embedder[0](per_frame.float() * self.config.timestep_scale)
+            return embedding, self.t_embedder[1](embedding, exact)
+
+    def normalise_embedding(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Normalises the sum of what times and actions are embedded as, ``[..., D]``."""
+        with precise(embedding, self.config.float32_modulation):
             weight = self.t_embedding_norm.weight
-            normed = functional.rms_norm(
+            return functional.rms_norm(
                 embedding.to(weight.dtype), weight.shape, weight, self.t_embedding_norm.eps
             )
-        return normed, shared
 
-    def _embed_actions(
+    def embed_actions(
         self,
         actions: torch.Tensor,
         condition_mask: torch.Tensor | None,
@@ -321,6 +330,7 @@ class WorldModelNet(nn.Module):
         displacement: torch.Tensor | None,
         window: int | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Embeds actions alone, ``[B, T, D]`` and ``[B, T, 3 D]``; see ``forward``."""
         config = self.config.actions
         chunks = action_chunks(
             actions,

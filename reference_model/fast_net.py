@@ -14,7 +14,7 @@ features of a patch.
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +23,12 @@ from torch.nn import functional
 from dojobench.reference_model.attention import attention
 from dojobench.reference_model.blocks import Block, Modulation
 from dojobench.reference_model.dit import Text, WorldModelNet
+from dojobench.reference_model.flow_matching import clean_mask
 from dojobench.reference_model.kv_cache import KVCache
 
 _EPS = 1e-6
 _TABLES_KEPT = 2
+_TIMES_KEPT = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,7 @@ class FastNet:
         self._run: Callable[..., Tensor] = self._run_blocks
         if compiled:
             self._run = torch.compile(self._run_blocks, dynamic=False)
+        self._times: OrderedDict[object, tuple[Tensor, Tensor]] = OrderedDict()
         self._places: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
 
     def _join(self, net: WorldModelNet, owned: bool) -> None:
@@ -117,7 +120,7 @@ class FastNet:
         frames: int,
         rows: int,
         columns: int,
-        condition_mask: Tensor | None = None,
+        given: int = 0,
         first_frame: int = 0,
         displacement: Tensor | None = None,
         context: Tensor | None = None,
@@ -131,48 +134,67 @@ class FastNet:
             frames: Latent frames.
             rows: Rows of latents.
             columns: Columns of latents.
-            condition_mask: ``[B, T]``.
+            given: How many of the first frames are given.
             first_frame: Absolute index of the first latent frame.
             displacement: ``[B, action width]``.
             context: ``[B, C, Y, X]``.
         """
-        net, config = self.net, self.net.config
-        passes = len(times)
-        told = torch.tensor(times, device=net.device).repeat_interleave(batch)
-        embedding, shared = net.embed_conditions(
-            told,
-            _repeated(actions, passes),
-            _repeated(condition_mask, passes),
-            frames=frames,
-            first_frame=first_frame,
-            displacement=_repeated(displacement, passes),
-            window=None,
-        )
-        embedding, shared = (each.expand(-1, frames, -1) for each in (embedding, shared))
-        modulations, final = self._modulate(embedding, shared, (passes, batch, frames))
-        empty = torch.zeros(
-            (batch, config.latent_channels, frames, rows, columns), device=net.device
-        )
-        known = self.to_tokens(net.with_masks(empty, condition_mask, None, context))
-        rest = known[..., self._embed.shape[1] :]
+        net = self.net
+        mask = clean_mask(torch.empty(batch, 1, frames, 1, 1, device=net.device), given)
+        embedding, shared = self._embedded_times(tuple(times), frames, given)
+        if actions is not None:
+            first, second = net.embed_actions(
+                actions,
+                mask,
+                frames=frames,
+                first_frame=first_frame,
+                displacement=displacement,
+                window=None,
+            )
+            embedding, shared = embedding + first, shared + second
+        embedding = net.normalise_embedding(embedding).expand(-1, batch, frames, -1)
+        shared = shared.expand(-1, batch, frames, -1)
+        modulations, final = self._modulate(embedding, shared)
         cosine, sine = self._positions(frames, rows, columns, first_frame)
         return Plan(
             modulations=modulations,
             final=final,
-            base=functional.linear(rest, self._embed_rest),
+            base=self._base(mask, frames, rows, columns, context),
             cosine=cosine,
             sine=sine,
         )
 
-    def _modulate(
-        self, embedding: Tensor, shared: Tensor, shape: tuple[int, int, int]
+    def _embedded_times(
+        self, times: tuple[float, ...], frames: int, given: int
     ) -> tuple[Tensor, Tensor]:
-        """Makes the modulations of all passes and layers from ``[P B, T, D]``."""
+        """Embeds times once and for all, ``[P, 1, T or 1, D]`` and ``[P, 1, T or 1, 3 D]``."""
+        key = (times, frames, given)
+        if key not in self._times:
+            told = torch.tensor(times, device=self.net.device)
+            like = torch.empty(len(times), 1, frames, 1, 1, device=self.net.device)
+            embedding, shared = self.net.embed_times(told, clean_mask(like, given))
+            self._times[key] = embedding.unsqueeze(1), shared.unsqueeze(1)
+            if len(self._times) > _TIMES_KEPT:
+                self._times.popitem(last=False)
+        return self._times[key]
+
+    def _base(
+        self, mask: Tensor, frames: int, rows: int, columns: int, context: Tensor | None
+    ) -> Tensor:
+        """Gives what masks and context add to the tokens, ``[B, T, N, D]``."""
+        size = (len(mask), self.net.config.latent_channels, frames, rows, columns)
+        empty = torch.zeros(size, device=self.net.device)
+        known = self.to_tokens(self.net.with_masks(empty, mask, None, context))
+        return functional.linear(known[..., self._embed.shape[1] :], self._embed_rest)
+
+    def _modulate(self, embedding: Tensor, shared: Tensor) -> tuple[Tensor, Tensor]:
+        """Makes the modulations of all passes and layers from ``[P, B, T, D]``."""
+        shape = embedding.shape[:3]
         config, last = self.net.config, self.net.final_layer.adaln_modulation
         dtype = torch.float32 if config.float32_modulation else self.net.dtype
         width, layers = config.width, self._up.shape[0]
-        active = functional.silu(embedding.to(dtype)).flatten(0, 1)
-        shared = shared.to(dtype).flatten(0, 1)
+        active = functional.silu(embedding.to(dtype)).flatten(0, 2)
+        shared = shared.to(dtype).flatten(0, 2)
         hidden = functional.linear(active, self._down.to(dtype))
         hidden = hidden.view(len(active), layers, -1).transpose(0, 1)
         own = torch.baddbmm(shared.unsqueeze(0), hidden, self._up.to(dtype).transpose(1, 2))
@@ -339,9 +361,3 @@ def _joined(layers: Sequence[nn.Linear], owned: bool) -> Tensor:
         for layer, part in zip(layers, parts, strict=True):
             layer.weight = nn.Parameter(part, requires_grad=False)
     return joined
-
-
-def _repeated(values: Tensor | None, times: int) -> Any:
-    if values is None or times == 1:
-        return values
-    return values.repeat(times, *[1] * (values.dim() - 1))

@@ -15,7 +15,6 @@ from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.action_conditioning import StreamDisplacement
 from dojobench.reference_model.dit import Text
 from dojobench.reference_model.fast_net import FastNet, Plan
-from dojobench.reference_model.flow_matching import clean_mask
 from dojobench.reference_model.frame_graph import FrameGraph
 from dojobench.reference_model.generation import SamplerConfig
 from dojobench.reference_model.kv_cache import KVCache
@@ -79,7 +78,7 @@ def sample_chunk(
         frames=frames,
         rows=rows,
         columns=columns,
-        condition_mask=clean_mask(context.new_empty(batch, 1, frames, 1, 1), known),
+        given=known,
         context=context[:, :, 0] if net.context_channels else None,
     )
     first = fast.to_tokens(fixed)
@@ -165,9 +164,8 @@ class FastStream:
         self._graph: FrameGraph | None = None
         self._moved = StreamDisplacement(net.config.actions, config.window)
         self.cache = net.new_cache(batch=batch, height=rows, width=columns, window=config.window)
-        mask = context.new_full((batch, 1), float(config.mark_context))
         for frame in range(given):
-            plan = self.plan((0.0,), None, condition_mask=mask)
+            plan = self.plan((0.0,), None, given=int(config.mark_context))
             tokens = fast.to_tokens(context[:, :, frame : frame + 1].float())
             fast.remember(tokens, plan, 0, self.cache, text)
             self.cache.commit()
@@ -216,7 +214,7 @@ class FastStream:
         self,
         times: tuple[float, ...],
         actions: Tensor | None,
-        condition_mask: Tensor | None = None,
+        given: int = 0,
     ) -> Plan:
         """Prepares passes over the next frame; ``actions`` lead to it."""
         return self._fast.plan(
@@ -229,7 +227,7 @@ class FastStream:
             frames=1,
             rows=self._rows,
             columns=self._columns,
-            condition_mask=condition_mask,
+            given=given,
         )
 
     def _latent(self, tokens: Tensor) -> Tensor:

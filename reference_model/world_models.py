@@ -69,6 +69,8 @@ def reference_model(
     dtype = getattr(torch, precision)
     net = load_world_model(checkpoint / WEIGHTS, dtype=dtype)
     tokenizer = CausalTokenizer.load(checkpoint / TOKENIZER).to(dtype).eval()
+    # What convolutions on a CPU work in; otherwise each of them converts its input.
+    tokenizer = tokenizer.to(memory_format=torch.channels_last)
     factor = tokenizer.spatial_factor * net.config.patch
     if any(side % factor for side in description.resolution):
         height, width = description.resolution

@@ -71,6 +71,7 @@ def _parts(net: WorldModelNet, *, compiled: bool = False) -> Parts:
     statistics = ActionStatistics(name="any", minimum=-ends, maximum=ends, mean=0 * ends, std=ends)
     with torch.random.fork_rng():
         tokenizer = CausalTokenizer(TOKENIZERS["nano"]).eval()
+    tokenizer = tokenizer.to(memory_format=torch.channels_last)
     encoder = action_encoder(net.config.actions, "arm", statistics)
     return Parts(net=net, tokenizer=tokenizer, encoder=encoder, compiled=compiled)
 
