@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from dojobench.datasets.dojo_clip import DojoClipData, pack, unpack
+from dojobench.datasets.dojo_data import DojoClipData, pack, unpack
 
 CACHE_VARIABLE = "DOJOBENCH_CACHE"
 """Environment variable that names the folder of the cache; ``off`` for none."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dojobench.datasets.dojo_cache import ClipCache
-from dojobench.datasets.dojo_clip import DojoClipData
+from dojobench.datasets.dojo_data import DojoClipData
 from dojobench.datasets.dojo_fingerprint import Deviation, compare_fingerprint, take_fingerprint
 from dojobench.datasets.dojo_plans import (
     SUITE_EMBODIMENT,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dojobench.datasets.dojo_clip import DojoClipData
+from dojobench.datasets.dojo_data import DojoClipData
 from dojobench.datasets.dojo_plans import checked_size, scene_id
 from dojobench.datasets.dojo_pool import render_all
 from dojobench.datasets.lerobot_write import (

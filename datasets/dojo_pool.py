@@ -13,7 +13,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
-from dojobench.datasets.dojo_clip import DojoClipData, render_data
+from dojobench.datasets.dojo_data import DojoClipData, render_data
 from dojobench.datasets.progress import track
 from dojobench.protocol.errors import BadInputError
 from dojobench.simulator.clips import ClipPlan

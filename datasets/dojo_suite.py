@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import CancelledError
 
 from dojobench.datasets.dojo_cache import ClipCache, default_folder
-from dojobench.datasets.dojo_clip import DojoClip, DojoClipData, render_data
+from dojobench.datasets.dojo_clip import DojoClip
+from dojobench.datasets.dojo_data import DojoClipData, render_data
 from dojobench.datasets.dojo_fingerprint import Deviation, compare_fingerprint
 from dojobench.datasets.dojo_plans import (
     SECRET_VARIABLE,

@@ -17,7 +17,7 @@ def main() -> None:
     # Whatever libraries print must not get between the clips.
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
-        from dojobench.datasets.dojo_clip import render_data
+        from dojobench.datasets.dojo_data import render_data
         from dojobench.protocol.errors import BadInputError
 
         while True:

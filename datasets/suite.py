@@ -1,15 +1,21 @@
 """What a benchmark reads: a frozen list of clips, each with context, actions and truth.
 
 A suite may lie on disk as a manifest over downloaded data, or be made in memory by the
-simulator; whoever scores a model sees only this.
+simulator; whoever scores a model sees only this. Torch stands in the annotations alone, so that
+processes that only render clips do without it.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
+from dojobench.protocol import ActionSpace
 
-from dojobench.protocol import ActionSpace, Frames
+if TYPE_CHECKING:
+    import torch
+
+    from dojobench.protocol import Frames
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,4 +193,6 @@ def context_batch(clips: list[Clip], frames: int, context: int) -> Frames:
     Returns:
         ``[len(clips), frames, 3, height, width]``, uint8.
     """
+    import torch
+
     return torch.stack([clip.read(context - frames, context) for clip in clips])

@@ -14,7 +14,7 @@ from dojobench.datasets.contamination import (
     check_contamination,
     trained_scenes,
 )
-from dojobench.datasets.dojo_clip import render_data
+from dojobench.datasets.dojo_data import render_data
 from dojobench.datasets.dojo_make import FolderConfig, write_folder
 from dojobench.datasets.dojo_plans import MakeConfig, make_plans
 from dojobench.datasets.dojo_suite import DojoSuite

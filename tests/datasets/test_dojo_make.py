@@ -8,7 +8,7 @@ import torch
 
 from dojobench.cli import main
 from dojobench.datasets import dojo_make
-from dojobench.datasets.dojo_clip import render_data
+from dojobench.datasets.dojo_data import render_data
 from dojobench.datasets.dojo_make import FolderConfig, write_folder
 from dojobench.datasets.dojo_plans import MakeConfig, make_plans, parse_held, scene_id
 from dojobench.datasets.dojo_suite import DojoSuite

@@ -1,5 +1,6 @@
 """Suites of the simulated world: the contract, the same bytes from everywhere, what is refused."""
 
+import subprocess
 import sys
 from concurrent.futures import wait
 from dataclasses import replace
@@ -10,7 +11,7 @@ import torch
 
 from dojobench.datasets import dojo_pool
 from dojobench.datasets.dojo_cache import ClipCache
-from dojobench.datasets.dojo_clip import pack, render_data, unpack
+from dojobench.datasets.dojo_data import pack, render_data, unpack
 from dojobench.datasets.dojo_fingerprint import compare_fingerprint, take_fingerprint
 from dojobench.datasets.dojo_pool import RenderPool, default_workers, render_all
 from dojobench.datasets.dojo_suite import DojoSuite, plans_of
@@ -310,3 +311,18 @@ def test_a_manifest_file_opens_as_a_suite(tiny_manifest):
     assert suite.spec.name == "tiny"
     pinned = f"{tiny_manifest}@{suite.spec.version[:19]}"
     assert open_suite(pinned).spec.version == suite.spec.version
+
+
+def test_what_renders_in_other_processes_does_without_torch():
+    """Importing it would cost each of them seconds and hundreds of megabytes."""
+    code = (
+        "import sys\n"
+        "import dojobench.datasets.dojo_worker\n"
+        "from dojobench.datasets.dojo_data import render_data\n"
+        "from dojobench.datasets.dojo_plans import suite_plans\n"
+        "data = render_data(suite_plans('dojo-mini')[0], (64, 64))\n"
+        "assert len(data.frames) == len(data.actions) + 1\n"
+        "raise SystemExit('loaded torch' if 'torch' in sys.modules else 0)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
