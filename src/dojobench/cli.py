@@ -37,6 +37,9 @@ COMMANDS: dict[str, Command] = {
     "submit": Command(
         "dojobench.leaderboard.cli:main", "pack, check and audit a submission to the board"
     ),
+    "leaderboard": Command(
+        "dojobench.leaderboard.site_cli:main", "build and show the site of submissions"
+    ),
     "conform": Command("dojobench.protocol.cli:conform", "check that a model keeps the contract"),
     "reproduce": Command(
         "dojobench.slurm.reproduce_cli:main", "make nano from nothing, and the paper's tables"
