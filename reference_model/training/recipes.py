@@ -95,14 +95,14 @@ def _g1() -> Recipe:
             start="base",
             groups={"g1-train": 1.0},
             held_out=("g1-val",),
-            loop=_loop(steps=1500, batch=16),
+            loop=_loop(steps=1200, batch=16),
             optimizer=replace(TokenizerStageConfig().optimizer, lr=1e-3),
         ),
         posttrain=replace(
             WorldModelStageConfig.posttraining(),
             groups={"g1-train": 1.0},
             held_out=("g1-val",),
-            loop=_loop(steps=3000, batch=16),
+            loop=_loop(steps=2500, batch=16),
         ),
     )
 
