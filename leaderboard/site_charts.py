@@ -157,11 +157,22 @@ def _history(steps: Sequence[Step], column: Column, width: int) -> Markup:
     )
 
 
+def _domain(
+    mean: Sequence[float], low: Sequence[float], high: Sequence[float]
+) -> tuple[float, float]:
+    """Makes room for the band, but never so much that the curve itself flattens."""
+    least, most = min(mean), max(mean)
+    room = max(most - least, 0.05 * abs(most), 1e-6)
+    ends = [v for v in (*low, *high) if math.isfinite(v)] or [least, most]
+    return max(min(ends), least - room), min(max(ends), most + room)
+
+
 def rollout(curve: Curve, column: Column, label: str, rate: float) -> Chart:
     """Draws one curve over the rollout with its band."""
     low, high = (
         tuple(math.nan if v is None else v for v in ends) for ends in (curve.low, curve.high)
     )
+    domain = _domain(curve.mean, low, high)
     series = [plots.Series(label=label, style=0, mean=curve.mean, low=low, high=high)]
     unit = ", ".join(part for part in (column.unit, column.better) if part)
     wide, narrow = (
@@ -172,6 +183,7 @@ def rollout(curve: Curve, column: Column, label: str, rate: float) -> Chart:
             x_label=f"predicted frame, at {rate:g} a second",
             width=width,
             height=height,
+            domain=domain,
         )
         for width, height in ((WIDE, 280), (NARROW, 250))
     )

@@ -50,6 +50,7 @@ def model_context(
             }
             for n, s in enumerate(entry.speeds, start=1)
         ],
+        "again": list(_again(entry).items()),
         "facts": _facts(entry),
         "training": [
             (t.name, t.source, ", ".join(t.splits) or "–",
@@ -64,6 +65,11 @@ def model_context(
 
 def _author(name: str, affiliation: str | None) -> str:
     return f"{name} ({affiliation})" if affiliation else name
+
+
+def _again(entry: Entry) -> dict[str, str]:
+    """Gives for each suite the row's name and the command that made it."""
+    return {f"{r.run.suite}/{entry.id}": command_of(r) for r in reversed(entry.results)}
 
 
 def _facts(entry: Entry) -> list[tuple[str, str]]:
@@ -142,7 +148,6 @@ def _result(
         "videos": _videos(entry, result, ranked, primary),
         "split_head": ("Split", *(c.label for c in columns[:5])),
         "splits": _splits(result, columns[:5]),
-        "command": command_of(result),
         "conditions": _conditions(result),
     }
 

@@ -67,16 +67,21 @@ def index_context(site: Site) -> dict[str, Any]:
             {"name": name, "id": f"{len(suites) + 1}", "what": what_of(name), "table": shown,
              "total": len(whole.rows), "more": len(whole.rows) > len(shown.rows)}
         )  # fmt: skip
+    baselines = sum(e.baseline for e in site.entries)
     audited = sum(e.tier == "audited" for e in site.entries)
     return {
         "here": "index.html",
         "title": "Leaderboard",
         "description": "Robot world models compared: fidelity, control, stability, speed.",
         "counts": [
-            (len([e for e in site.entries if not e.baseline]), "models"),
-            (len([e for e in site.entries if e.baseline]), "baselines"),
-            (len(site.suites), "suites"),
-            (audited, "audited"),
+            (n, name if n == 1 or name == "audited" else f"{name}s")
+            for n, name in (
+                (len(site.entries) - baselines, "model"),
+                (baselines, "baseline"),
+                (len(site.suites), "suite"),
+                (audited, "audited"),
+            )
+            if n
         ],
         "suites": suites,
         "studies": site.studies,
