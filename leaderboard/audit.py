@@ -27,9 +27,6 @@ from dojobench.leaderboard.submission import (
 )
 from dojobench.protocol.errors import BadInputError
 
-FLOORS = 3
-"""Clips whose codec floor is measured."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class AuditConfig:
@@ -120,10 +117,10 @@ def draw_records(
         if clip.branch_group:
             groups.setdefault(clip.branch_group, []).append(clip.id)
     planned = set(run.run.plan())
-    for clip, seed in list(chosen):
-        group = by_id[clip].branch_group if clip in by_id else None
+    for name, seed in list(chosen):
+        group = by_id[name].branch_group if name in by_id else None
         for other in groups.get(group or "", ()):
-            if other != clip and (other, seed) in planned:
+            if other != name and (other, seed) in planned:
                 chosen.append((other, seed))
                 break
     return list(dict.fromkeys(chosen))
@@ -150,6 +147,7 @@ def _from_videos(
     clips = {clip.id: clip for clip in suite.clips}
     wanted = draw_records(run, suite, drawn_by, config.clips)
     loaded = []
+    compared: list[Comparison] = []
     with Meter(f"auditing {run.entry.name}", len(wanted)) as meter:
         for clip, seed in wanted:
             name = frames.video_name(run.entry.name, clip, seed)
@@ -157,11 +155,12 @@ def _from_videos(
                 found.failures.append(f"The submission lists no video {name}, which was drawn.")
                 continue
             one = frames.load(suite, _clip(clips, clip), seed, root / name, listed.files[name])
-            found.comparisons += frames.compare(run, one, suite.spec.frame_rate)
-            if len(found.floors) < FLOORS:
-                found.floors.append(frames.floor_of(one, suite.spec.frame_rate))
+            floor = frames.floor_of(one, suite.spec.frame_rate)
+            compared += frames.compare(run, one, floor)
+            found.floors.append(floor)
             loaded.append(one)
             meter.advance(len(one.prediction))
+    found.comparisons += [*compared, *frames.compare_means(run, compared)]
     kind = submission.card.kind
     told = list(frames.look_for_copies(loaded))
     if kind not in ("static", "noise"):

@@ -13,7 +13,8 @@ from dojobench.benchmarks.prefetch import Batch
 from dojobench.benchmarks.records import Record
 from dojobench.benchmarks.scoring import make_scorers
 from dojobench.benchmarks.stage import Stage
-from dojobench.datasets.dojo_clip import DojoClip, DojoClipData, render_data
+from dojobench.datasets.dojo_clip import DojoClip
+from dojobench.datasets.dojo_data import DojoClipData, render_data
 from dojobench.datasets.dojo_plans import episode_of, seed_commitment, suite_plans
 from dojobench.datasets.suite import ClipRecord, Suite, SuiteSpec
 from dojobench.leaderboard.attestation import Comparison, PrivateScore

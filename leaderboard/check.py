@@ -22,7 +22,12 @@ from dojobench.leaderboard.runs import SubmittedRun, read_run
 from dojobench.leaderboard.safe_files import shown
 from dojobench.leaderboard.seeds import check_seeds
 from dojobench.leaderboard.speed_check import check_speed
-from dojobench.leaderboard.submission import RunEntry, Submission, read_submission
+from dojobench.leaderboard.submission import (
+    VIDEOS_FOLDER,
+    RunEntry,
+    Submission,
+    read_submission,
+)
 from dojobench.leaderboard.twins import Other, check_twins, read_board
 from dojobench.leaderboard.verdict import Finding, Refused, Verdict, ordered
 
@@ -70,7 +75,7 @@ def check(path: Path, config: CheckConfig | None = None) -> Verdict:
             submission = read_submission(folder)
             findings = ordered(_all(submission, config))
     except Refused as error:
-        return Verdict(id="", submission_sha256="", findings=(_finding(error),))
+        return Verdict(id="", submission_sha256="", findings=ordered([_finding(error)]))
     return Verdict(id=submission.id, submission_sha256=submission.sha256, findings=findings)
 
 
@@ -143,7 +148,18 @@ def _together(submission: Submission, runs: list[SubmittedRun]) -> Iterator[Find
             sentence=f"Its runs are of different models or weights ({shown(names, 200)}); submit "
             "each model by itself.",
         )
-    if runs and submission.file.videos is None and submission.card.kind == "world-model":
+    yield from _auditable(submission, runs)
+
+
+def _auditable(submission: Submission, runs: list[SubmittedRun]) -> Iterator[Finding]:
+    listed = submission.file.videos
+    if listed and listed.where == VIDEOS_FOLDER:
+        if not any(path.startswith(f"{VIDEOS_FOLDER}/") for path in submission.folder.sizes):
+            yield Finding(
+                code="DB-N710",
+                sentence="Its videos are listed and not here; an auditor will ask for them.",
+            )
+    elif runs and listed is None and submission.card.kind == "world-model":
         yield Finding(
             code="DB-N710",
             sentence="It names no videos, so it can be audited only by running the model; add "
@@ -157,6 +173,14 @@ def guarded(part: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
         yield from part()
     except Refused as error:
         yield _finding(error)
+    except Exception as error:
+        # A stranger's file that nobody thought of must end in a verdict, too; the fuzzer
+        # counts this as a fault of the checker.
+        yield Finding(
+            code="DB-S018",
+            sentence=f"A part of the check could not be made ({type(error).__name__}); the files "
+            "may be damaged, so pack the run again, and report it if that does not help.",
+        )
 
 
 def _finding(error: Refused) -> Finding:

@@ -62,14 +62,14 @@ def _listed(submission: Submission, *, published: bool) -> Iterator[Finding]:
     file = submission.file
     expected = set(expected_files(file))
     videos = {f"{VIDEOS_FOLDER}/{name}" for name in file.videos.files} if file.videos else set()
-    for path in expected - set(file.files):
+    for path in sorted(expected - set(file.files)):
         yield Finding(
             code="DB-S004",
             sentence=f"{SUBMISSION_FILE} does not list {path} with its hash, which it needs; pack "
             "it again with `dojobench submit pack`.",
             where=path,
         )
-    for path in set(file.files) - expected:
+    for path in sorted(set(file.files) - expected):
         yield Finding(
             code="DB-S003",
             sentence=f"{SUBMISSION_FILE} lists {path}, which belongs to no run of it; pack it "
@@ -121,7 +121,9 @@ def _sizes(submission: Submission) -> Iterator[Finding]:
 def _hashes(submission: Submission) -> Iterator[Finding]:
     file = submission.file
     entries: dict[str, FileEntry] = dict(file.files)
-    if file.videos and file.videos.where == VIDEOS_FOLDER:
+    here = any(path.startswith(f"{VIDEOS_FOLDER}/") for path in submission.folder.sizes)
+    # Videos do not go into git: all of them may be elsewhere, but not some.
+    if file.videos and here:
         entries |= {f"{VIDEOS_FOLDER}/{name}": each for name, each in file.videos.files.items()}
     gone = []
     for path, entry in entries.items():

@@ -73,7 +73,7 @@ def _derive(run: SubmittedRun) -> Summary:
 def _difference(ours: Any, theirs: Any, path: str) -> tuple[str, object, object] | None:
     """Finds the first difference of two JSON values, numbers apart by rounding being equal."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        for key in ours.keys() | theirs.keys():
+        for key in sorted(ours.keys() | theirs.keys()):
             if key not in ours or key not in theirs:
                 return f"{path}.{key}", ours.get(key, "absent"), theirs.get(key, "absent")
         pairs = [(f"{path}.{key}", ours[key], theirs[key]) for key in ours]

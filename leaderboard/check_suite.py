@@ -3,7 +3,10 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from dojobench.benchmarks.records import Record
+from dojobench.leaderboard.card import field_error
 from dojobench.leaderboard.dates import parse_date
 from dojobench.leaderboard.known_suites import FIDELITY, KnownSuite, is_released_set
 from dojobench.leaderboard.pack import entry_of
@@ -56,7 +59,10 @@ def check_suite(
 
 
 def _entry(run: SubmittedRun) -> Iterator[Finding]:
-    stated, found = run.entry, entry_of(run.meta)
+    try:
+        stated, found = run.entry, entry_of(run.meta)
+    except ValidationError as error:
+        raise field_error(error, f"runs/{run.entry.name}/run.json") from error
     for field in type(stated).model_fields:
         if getattr(stated, field) != getattr(found, field):
             yield Finding(

@@ -40,6 +40,7 @@ CODES: dict[str, Code] = {
     "DB-S015": Code("error", "an unsafe archive"),
     "DB-S016": Code("error", "an impossible date"),
     "DB-S017": Code("error", "nothing to show"),
+    "DB-S018": Code("error", "a part of the check that could not be made"),
     # V: suites, versions, seeds
     "DB-V101": Code("error", "a suite that the board does not know"),
     "DB-V102": Code("error", "suite and manifest disagree"),

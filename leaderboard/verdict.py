@@ -1,7 +1,7 @@
 """What a check found: findings with stable codes, and the verdict that follows from them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dojobench.leaderboard.codes import CODES, LEVELS
@@ -90,5 +90,17 @@ class Verdict:
 
 def ordered(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Sorts findings: errors first, then by code; each once."""
-    once = dict.fromkeys(findings)
+    once = dict.fromkeys(map(_tidy, findings))
     return tuple(sorted(once, key=lambda f: (LEVELS.index(f.level), f.code)))
+
+
+def _tidy(finding: Finding) -> Finding:
+    """Makes one line of a sentence, whatever a stranger's file put into it."""
+    sentence = _line(finding.sentence, 590)
+    whole = sentence if sentence.endswith(".") else f"{sentence}."
+    return replace(finding, sentence=whole, where=_line(finding.where, 200))
+
+
+def _line(text: str, most: int) -> str:
+    cleaned = "".join(c if c.isprintable() else " " for c in text)
+    return cleaned if len(cleaned) <= most else f"{cleaned[:most]}…"
