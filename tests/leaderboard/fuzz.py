@@ -131,11 +131,17 @@ def same_meaning(folder: Path, original: Path) -> bool:
         )
         for each in (folder, original)
     ]
-    names = ("run.json", "records.jsonl")
-    same = all(
-        (folder / run / name).read_bytes() == (original / run / name).read_bytes() for name in names
+    rows = [
+        [json.loads(line) for line in (each / run / "records.jsonl").read_bytes().splitlines()]
+        for each in (folder, original)
+    ]
+    same = (folder / run / "run.json").read_bytes() == (original / run / "run.json").read_bytes()
+    return (
+        same
+        and cards[0] == cards[1]
+        and _difference(said[1], said[0], "") is None
+        and _difference(rows[1], rows[0], "") is None
     )
-    return same and cards[0] == cards[1] and _difference(said[1], said[0], "") is None
 
 
 def reseal_all(folder: Path) -> None:
