@@ -94,7 +94,8 @@ def _lede(compared: Compared) -> str:
 
 def _notes(compared: Compared) -> list[str]:
     clips = ", ".join(
-        f"{split} {compared.clips[split]} clips of {compared.episodes[split]} episodes"
+        f"{split} {count(compared.clips[split], 'clip')} of "
+        f"{count(compared.episodes[split], 'episode')}"
         for split in compared.table.splits
     )
     sets = ", ".join(f"{split} is made after {SETS[split]}" for split in compared.table.splits)

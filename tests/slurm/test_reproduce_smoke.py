@@ -144,7 +144,7 @@ def cluster(slurm: OneMachineCluster) -> Iterator[OneMachineCluster]:
 
 
 @pytest.mark.slurm
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_on_slurm_a_killed_training_goes_on_and_ends_with_the_same_weights(
     cluster: OneMachineCluster, whole: Path, tmp_path: Path
 ) -> None:
@@ -152,11 +152,11 @@ def test_on_slurm_a_killed_training_goes_on_and_ends_with_the_same_weights(
     words = ["reproduce", "nano", "--smoke", "--slurm", "--out", str(run)]
     assert main([*words, "--cpus", "1", "--memory-gb", "2"]) == 0
     log = run / KILLED / "train.jsonl"
-    until(lambda: log.exists() and log.stat().st_size > 0, 240)
+    until(lambda: log.exists() and log.stat().st_size > 0, 900)
     ids = {row.name: row.slurm_id for row in status(run)}
     cluster.call("scontrol", "requeue", str(ids[KILLED]))
     over = {"done", "failed", "not run", "cancelled"}
-    until(lambda: all(row.state in over for row in status(run)), 300)
+    until(lambda: all(row.state in over for row in status(run)), 900)
     assert {row.name: row.state for row in status(run) if row.state != "done"} == {}
     assert read_state(run, KILLED).attempts == 2
     for stage in ("posttrain", "self_forcing"):
