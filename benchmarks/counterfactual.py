@@ -19,6 +19,7 @@ from dojobench.benchmarks.parts import Part
 from dojobench.benchmarks.records import Record, Run, Summary, Timings
 from dojobench.benchmarks.rollout import StepTimes
 from dojobench.benchmarks.rollouts import OpenClip, Rollouts
+from dojobench.benchmarks.shares import with_share_intervals
 from dojobench.benchmarks.unit_run import Film, Unit
 from dojobench.datasets.suite import ClipRecord, Suite
 from dojobench.metrics.counterfactual import BranchScores, CounterfactualScorer
@@ -39,7 +40,7 @@ class Counterfactual:
     """The benchmark; runs on any suite whose clips have a ``branch_group``."""
 
     name: str = COUNTERFACTUAL
-    version: str = "counterfactual 1"
+    version: str = "counterfactual 2"
     metrics: tuple[str, ...] = field(
         default_factory=lambda: tuple(
             name for name, info in BENCHMARK_METRICS.items() if info.benchmark == COUNTERFACTUAL
@@ -87,8 +88,8 @@ class Counterfactual:
             return _record(unit, seed, position, times, scorer.finish(), parts)
 
     def refine(self, run: Run, summary: Summary) -> Summary:
-        """Leaves the summary as it is: all numbers are means over groups."""
-        return summary
+        """Gives the shares the interval of a share; all numbers are means over groups."""
+        return with_share_intervals(run, summary)
 
 
 class BranchFidelity:
@@ -137,6 +138,19 @@ class BranchFidelity:
         )  # fmt: skip
 
 
+def nearest_truths(distance: np.ndarray) -> list[str]:
+    """Says which true future each branch's answer is nearest to.
+
+    Args:
+        distance: Of answer ``i`` from true future ``j``, ``[branches, branches]``.
+
+    Returns:
+        The place of the nearest, from 0; empty where several are equally near.
+    """
+    found = [np.flatnonzero(row == row.min()) for row in distance]
+    return [str(places[0]) if len(places) == 1 else "" for places in found]
+
+
 def _mean(values: np.ndarray) -> float:
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else math.nan
@@ -167,7 +181,11 @@ def _record(
     parts: Sequence[Part],
 ) -> Record:
     values: dict[str, float] = {}
-    checks: dict[str, bool | float | str] = {"branches": float(scores.counts["branches"])}
+    checks: dict[str, bool | float | str] = {
+        "branches": float(scores.counts["branches"]),
+        "branch_names": "|".join(clip.id.removeprefix(f"{unit.id}-") for clip in unit.clips),
+        "nearest": "|".join(nearest_truths(scores.distance)),
+    }
     for name, value in scores.values.items():
         known = _SCORER_NAMES.get(name, name)
         if known is None:

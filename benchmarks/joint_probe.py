@@ -47,7 +47,9 @@ class JointProbe:
 
         Returns:
             The share of dimensions that change the frames; and where the simulator can replay
-            actions, whether each does what it does there.
+            actions, whether each does what it does there. The checks have the size of each
+            response (``joint_NAME``), of the true one (``joint_true_NAME``), both in grey levels,
+            and the cosine of the two (``joint_cosine_NAME``).
         """
         if not self._joints:
             reason = "not computed: no action dimension ever changes in the clip"
@@ -61,11 +63,11 @@ class JointProbe:
             return Part(not_computed=dict.fromkeys(_NAMES, reason))
         base, *answers = [self._rollouts.answer([job], seed)[0] for job in ready]
         responses = [_response(answer, base) for answer in answers]
-        sizes = [float((answer.float() - base.float()).abs().mean()) for answer in answers]
+        labels = [self._label(joint) for joint in self._joints]
+        sizes = [_size(answer, base) for answer in answers]
         values = {"joints_answered": float(np.mean([size >= _LEAST_ANSWER for size in sizes]))}
         checks: dict[str, bool | float | str] = {
-            f"joint_{self._label(joint)}": size
-            for joint, size in zip(self._joints, sizes, strict=True)
+            f"joint_{label}": size for label, size in zip(labels, sizes, strict=True)
         }
         played = [self._opened.replay(actions) for actions in (self._actions, *changed)]
         true = [frames for frames in played if frames is not None]
@@ -75,7 +77,11 @@ class JointProbe:
                 values=values, not_computed=dict.fromkeys(_NAMES[1:], reason), checks=checks
             )
         its = [_response(frames, true[0]) for frames in true[1:]]
-        return _compared(values, checks, responses, its)
+        checks |= {
+            f"joint_true_{label}": _size(frames, true[0])
+            for label, frames in zip(labels, true[1:], strict=True)
+        }
+        return _compared(values, checks, labels, responses, its)
 
     def _changed(self, joint: int, step: float) -> torch.Tensor:
         """Moves one dimension by its own spread, towards where it has more room."""
@@ -92,6 +98,11 @@ class JointProbe:
         return names[joint] if joint < len(names) else str(joint)
 
 
+def _size(answer: Frames, base: Frames) -> float:
+    """Mean absolute change of the frames, grey levels."""
+    return float((answer.float() - base.float()).abs().mean())
+
+
 def _response(answer: Frames, base: Frames) -> torch.Tensor:
     """What a changed dimension does to the frames, averaged down where they are large."""
     side = -(-int(answer.shape[-2]) // _ROWS)
@@ -101,6 +112,7 @@ def _response(answer: Frames, base: Frames) -> torch.Tensor:
 def _compared(
     values: dict[str, float],
     checks: dict[str, bool | float | str],
+    labels: Sequence[str],
     responses: Sequence[torch.Tensor],
     true: Sequence[torch.Tensor],
 ) -> Part:
@@ -115,6 +127,7 @@ def _compared(
     cosine = torch.where(norms > 0, (mine @ its.T) / norms.clamp_min(1e-12), 0.0)
     own, missing = torch.diagonal(cosine), dict[str, str]()
     found = values | {"joint_cosine": float(own.mean())}
+    checks = checks | {f"joint_cosine_{labels[k]}": float(own[n]) for n, k in enumerate(asked)}
     if len(asked) > 1:
         best = cosine.max(dim=1, keepdim=True).values
         tied = (cosine >= best - 1e-9).sum(dim=1)

@@ -22,12 +22,15 @@ class BenchmarkMetric(MetricInfo):
         ranks: Whether models may be ranked by it. A diagnosis, such as the response to the
             seed, has no better or worse.
         headline: Whether it stands in the terminal's table.
+        share: Whether it is a share of trials (branches, pairs, frames, dimensions), 0 to 1, and
+            gets the interval of one.
     """
 
     benchmark: str
     target: float | None = None
     ranks: bool = True
     headline: bool = False
+    share: bool = False
 
 
 def _up(
@@ -64,14 +67,14 @@ _ALL = (
         of=COUNTERFACTUAL, target=1.0, headline=True),
     _up("branch_retrieval", "Branch retrieval",
         "Share of branches whose own true future is the nearest of the group; chance is 1/K.",
-        of=COUNTERFACTUAL, headline=True),
+        of=COUNTERFACTUAL, headline=True, share=True),
     _up("two_way_choice", "Two-way choice",
         "Share of pairs in which a branch is nearer to its own true future than to another; "
         "chance is 0.5.",
-        of=COUNTERFACTUAL, headline=True),
+        of=COUNTERFACTUAL, headline=True, share=True),
     _up("object_retrieval", "Object retrieval",
         "Branch retrieval by the pixels of displaced objects alone.",
-        of=COUNTERFACTUAL, headline=True),
+        of=COUNTERFACTUAL, headline=True, share=True),
     _up("mrr", "Mean reciprocal rank",
         "Mean of 1 over the rank of the own true future.",
         of=COUNTERFACTUAL),
@@ -98,7 +101,7 @@ _ALL = (
         of=COUNTERFACTUAL, unit="% of height"),
     _up("effector_detection", "Effector found",
         "Share of the frames with a visible marker in which the prediction shows one.",
-        of=COUNTERFACTUAL),
+        of=COUNTERFACTUAL, share=True),
     _down("object_ade", "Object ADE",
         "Mean distance of displaced objects from their true places, by their colours.",
         of=COUNTERFACTUAL, unit="% of height", headline=True),
@@ -111,7 +114,7 @@ _ALL = (
     _up("object_detection", "Objects found",
         "Share of the frames with a readable displaced object in which the prediction shows "
         "it.",
-        of=COUNTERFACTUAL),
+        of=COUNTERFACTUAL, share=True),
     _up("stable_horizon", "Stable horizon",
         "Expected time until a rollout breaks: has no skill, or stands still, for a second.",
         of=STABILITY, unit="s", cap=60.0, headline=True),
@@ -127,7 +130,7 @@ _ALL = (
         of=STABILITY, unit="dB", cap=80.0, headline=True),
     _down("freeze_rate", "Freeze rate",
         "Share of the time in which the truth moves and the prediction does not.",
-        of=STABILITY, headline=True),
+        of=STABILITY, headline=True, share=True),
     _down("seam_ratio", "Seam ratio",
         "Change at chunk borders over change inside chunks, over the truth's own ratio; 1 has "
         "no seams.",
@@ -150,10 +153,10 @@ _ALL = (
         of=STABILITY),
     _down("vanished", "Objects gone",
         "Share of the frames of visible objects in which the prediction lacks them.",
-        of=STABILITY, headline=True),
+        of=STABILITY, headline=True, share=True),
     _down("appeared", "Objects from nowhere",
         "Share of the frames of hidden objects in which the prediction shows them.",
-        of=STABILITY),
+        of=STABILITY, share=True),
     _down("area_error", "Area error",
         "Mean distance of log area from the truth's, of the objects found.",
         of=STABILITY),
@@ -162,7 +165,7 @@ _ALL = (
         of=STABILITY),
     _down("ghost_motion", "Ghost motion",
         "Share of the frames of untouched objects in which one moves by itself.",
-        of=STABILITY),
+        of=STABILITY, share=True),
     _up("zero_drop", "Zero-action drop",
         "PSNR lost when the actions are replaced by standing still.",
         of=PROBES, unit="dB", cap=80.0, headline=True),
@@ -189,11 +192,11 @@ _ALL = (
         of=PROBES, unit="levels", ranks=False, headline=True),
     _up("joints_answered", "Joints answered",
         "Share of the action dimensions that change the frames when they alone are changed.",
-        of=PROBES, headline=True),
+        of=PROBES, headline=True, share=True),
     _up("joint_retrieval", "Joint retrieval",
         "Share of the action dimensions whose own true response is the nearest; chance is "
         "1/D.",
-        of=PROBES, headline=True),
+        of=PROBES, headline=True, share=True),
     _up("joint_cosine", "Joint cosine",
         "Whether the response to one dimension points the way the true one does.",
         of=PROBES),

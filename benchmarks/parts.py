@@ -14,11 +14,13 @@ class Part:
         values: Numbers by metric.
         not_computed: For metrics without a number, the reason.
         checks: What is said beside the scores.
+        curves: Several numbers each, such as one a frame.
     """
 
     values: dict[str, float] = field(default_factory=dict)
     not_computed: dict[str, str] = field(default_factory=dict)
     checks: dict[str, bool | float | str] = field(default_factory=dict)
+    curves: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 def mean_of(parts: Sequence[dict[str, float]]) -> dict[str, float]:

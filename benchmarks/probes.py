@@ -20,6 +20,7 @@ from dojobench.benchmarks.parts import Part
 from dojobench.benchmarks.records import Record, Run, Summary, Timings
 from dojobench.benchmarks.rollout import StepTimes
 from dojobench.benchmarks.rollouts import Job, OpenClip, Rollouts
+from dojobench.benchmarks.shares import with_share_intervals
 from dojobench.benchmarks.unit_run import Film, Unit
 from dojobench.datasets.suite import ClipRecord, Suite
 from dojobench.metrics.appearance import appearance
@@ -44,7 +45,7 @@ class Probes:
     """
 
     name: str = PROBES
-    version: str = "probes 1"
+    version: str = "probes 2"
     metrics: tuple[str, ...] = field(
         default_factory=lambda: tuple(
             name for name, info in BENCHMARK_METRICS.items() if info.benchmark == PROBES
@@ -94,6 +95,7 @@ class Probes:
             embodiment=clip.embodiment,
             frames=len(group[0].actions),
             values={name: value for part in parts for name, value in part.values.items()},
+            curves={name: curve for part in parts for name, curve in part.curves.items()},
             not_computed={n: why for part in parts for n, why in part.not_computed.items()},
             checks={name: value for part in parts for name, value in part.checks.items()},
             timings=Timings(
@@ -104,8 +106,8 @@ class Probes:
         )
 
     def refine(self, run: Run, summary: Summary) -> Summary:
-        """Leaves the summary as it is: all numbers are means over clips."""
-        return summary
+        """Gives the shares the interval of a share; all numbers are means over clips."""
+        return with_share_intervals(run, summary)
 
     def _cut(self, opened: OpenClip) -> OpenClip:
         return replace(opened, actions=opened.actions[: self.frames])
@@ -247,12 +249,21 @@ def still_actions(opened: OpenClip, space: ActionSpace) -> Actions:
 
 
 def lag_part(found: LagEstimate) -> Part:
-    """Turns a lag estimate into numbers, or into the reason why there is none."""
+    """Turns a lag estimate into numbers, or into the reason why there is none.
+
+    Wherever shifts were compared, ``lag_curve`` has the correlation at each of them, and the check
+    ``lag_first`` the first shift.
+    """
     checks: dict[str, bool | float | str] = {}
+    curves: dict[str, tuple[float, ...]] = {}
+    if found.curve:
+        curves["lag_curve"] = tuple(found.curve)
+        checks["lag_first"] = float(found.lags[0])
     if math.isfinite(found.correlation):
         checks["lag_correlation"] = found.correlation
     if found.candidates:
         checks["lag_candidates"] = ", ".join(map(str, found.candidates))
     if found.lag is None:
-        return Part(not_computed={"action_lag": f"not computed: {found.reason}"}, checks=checks)
-    return Part(values={"action_lag": float(found.lag)}, checks=checks)
+        missing = {"action_lag": f"not computed: {found.reason}"}
+        return Part(not_computed=missing, checks=checks, curves=curves)
+    return Part(values={"action_lag": float(found.lag)}, checks=checks, curves=curves)

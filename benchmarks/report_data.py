@@ -127,7 +127,9 @@ class Comparison:
             )
         return self._differences[key]
 
-    def scale(self, ranges: Mapping[str, Sequence[float]]) -> tuple[float, float] | None:
+    def scale(
+        self, ranges: Mapping[str, Sequence[float]], always: Sequence[float] = ()
+    ) -> tuple[float, float] | None:
         """Finds an axis on which what matters can be read.
 
         The models and ``hold`` always fit on it. Other baselines and controls stretch it by at
@@ -136,6 +138,7 @@ class Comparison:
 
         Args:
             ranges: Label to all values of that run that would be drawn.
+            always: Values of no run that have to fit, such as the truth's.
 
         Returns:
             The ends of the axis, or ``None`` where there is nothing to draw.
@@ -144,6 +147,7 @@ class Comparison:
         core = {e.label for e in (*self.models, *([self.hold] if self.hold else []))}
         inner = [v for label in drawn if label in core for v in drawn[label]]
         inner = inner or [v for values in drawn.values() for v in values]
+        inner += _finite(always)
         if not inner:
             return None
         low, high = min(inner), max(inner)

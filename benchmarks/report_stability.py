@@ -244,7 +244,10 @@ def _curve(
         )
         for label, style, c, band in drawn
     ]
-    domain = comparison.scale({label: c.mean for label, _, c, _ in drawn})
+    domain = comparison.scale(
+        {label: c.mean for label, _, c, _ in drawn},
+        always=first[truth].mean if truth in first else (),
+    )
     kept = [s for s in series if not _outside(s.mean, domain)]
     wide, narrow = (
         plots.curves(

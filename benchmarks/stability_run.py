@@ -25,6 +25,7 @@ from dojobench.benchmarks.records import (
 )
 from dojobench.benchmarks.rollout import DEFAULT_CHUNK, StepTimes
 from dojobench.benchmarks.rollouts import OpenClip, Rollouts
+from dojobench.benchmarks.shares import with_share_intervals
 from dojobench.benchmarks.stability_scorer import StabilityScorer
 from dojobench.benchmarks.unit_run import Film, Unit
 from dojobench.datasets.suite import ClipRecord, Suite
@@ -42,7 +43,7 @@ class Stability:
     """
 
     name: str = STABILITY
-    version: str = "stability 1"
+    version: str = "stability 2"
     metrics: tuple[str, ...] = field(
         default_factory=lambda: tuple(
             name for name, info in BENCHMARK_METRICS.items() if info.benchmark == STABILITY
@@ -75,11 +76,10 @@ class Stability:
         with ExitStack() as stack:
             opened = rollouts.open(unit.clips, stack)[0]
             film(opened.context, opened.context)
-            curves: dict[str, tuple[float, ...]] = {}
             if clip.split == PALINDROME_SPLIT:
                 part = self._mirror(rollouts, opened, seed, film, times)
             else:
-                part, curves = self._long(rollouts, opened, seed, film, times)
+                part = self._long(rollouts, opened, seed, film, times)
         return Record(
             clip=unit.id,
             seed=seed,
@@ -89,7 +89,7 @@ class Stability:
             embodiment=clip.embodiment,
             frames=len(opened.actions),
             values=part.values,
-            curves=curves,
+            curves=part.curves,
             not_computed=part.not_computed,
             checks=part.checks,
             timings=Timings(
@@ -102,7 +102,7 @@ class Stability:
     @staticmethod
     def _long(
         rollouts: Rollouts, opened: OpenClip, seed: int, film: Film, times: StepTimes
-    ) -> tuple[Part, dict[str, tuple[float, ...]]]:
+    ) -> Part:
         chunk = rollouts.model.spec.native_chunk or DEFAULT_CHUNK
         rate = rollouts.suite.spec.frame_rate
         scorer = StabilityScorer(opened, chunk=chunk, frame_rate=rate)
@@ -115,14 +115,14 @@ class Stability:
             position = stop
         scores = scorer.finish()
         if any(clip.split == PALINDROME_SPLIT for clip in rollouts.suite.clips):
-            return scores, scores.curves
+            return scores
         back = undone_part(rollouts, opened, seed)
-        whole = Part(
+        return Part(
             values=scores.values | back.values,
             not_computed=scores.not_computed | back.not_computed,
             checks=scores.checks | back.checks,
+            curves=scores.curves,
         )
-        return whole, scores.curves
 
     @staticmethod
     def _mirror(
@@ -134,7 +134,11 @@ class Stability:
         return recorded_part(opened, frames)
 
     def refine(self, run: Run, summary: Summary) -> Summary:
-        """Puts in the headline, no plain mean where rollouts are cut off, and its curve."""
+        """Puts in the headline, no plain mean where rollouts are cut off, and its curve.
+
+        The shares get the interval of a share.
+        """
+        summary = with_share_intervals(run, summary)
         rate = run.meta.suite.frame_rate
         records = [record for record in run.records if "stable_horizon" in record.values]
         whole = horizon_summary(records, rate)

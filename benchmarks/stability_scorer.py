@@ -1,7 +1,6 @@
 """Follows one long rollout, a step at a time: error, look and objects against the truth's own."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -40,13 +39,6 @@ _NAN_REASONS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class StabilityScores(Part):
-    """Numbers of one rollout, and ``curves``: one number a frame each."""
-
-    curves: dict[str, tuple[float, ...]]
-
-
 class StabilityScorer:
     """Scores one rollout as it streams."""
 
@@ -74,7 +66,7 @@ class StabilityScorer:
         if self._objects is not None:
             self._objects.update(answer, truth, position)
 
-    def finish(self) -> StabilityScores:
+    def finish(self) -> Part:
         """Gives the numbers and the curves."""
         look, true = (tracker.finish() for tracker in self._looks)
         errors, static = np.array(self._errors), np.array(self._static)
@@ -104,7 +96,7 @@ class StabilityScorer:
             "break_frame": float(horizon.frames),
         }
         missing = {name: _NAN_REASONS[name] for name, v in values.items() if math.isnan(v)}
-        return StabilityScores(
+        return Part(
             values={k: v for k, v in values.items() if k not in missing} | objects.values,
             not_computed=missing | objects.not_computed,
             checks=seen | objects.checks,
@@ -114,7 +106,9 @@ class StabilityScorer:
                 "motion": tuple(look.motion),
                 "true_motion": tuple(true.motion),
                 "sharpness": tuple(look.sharpness),
+                "true_sharpness": tuple(true.sharpness),
                 "colour_drift": tuple(look.colour_drift),
+                "true_colour_drift": tuple(true.colour_drift),
             },
         )
 

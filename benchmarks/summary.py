@@ -2,10 +2,11 @@
 
 The unit is the clip: a clip's seeds are averaged first, then the mean is taken over clips and
 its interval comes from resampling episodes, because clips of one episode are no independent
-draws. What seeds do to the mean stands beside the interval and is not part of it.
+draws. What seeds do to the mean stands beside the interval and is not part of it. Shares have an
+interval of their own: that of a mean has no width where all clips agree, and may leave 0 to 1.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from dojobench.benchmarks.records import (
     Run,
     Summary,
 )
-from dojobench.metrics.intervals import cluster_bootstrap, curve_band
+from dojobench.metrics.intervals import Interval, cluster_bootstrap, clustered_share, curve_band
 
 LEVEL = 0.95
 Array = npt.NDArray[np.float64]
@@ -56,28 +57,41 @@ def summarise(run: Run) -> Summary:
     )
 
 
-def metric_summary(records: Sequence[Record], metric: str) -> MetricSummary:
+def metric_summary(records: Sequence[Record], metric: str, *, share: bool = False) -> MetricSummary:
     """Mean, interval and seed spread of one metric, overall and by split.
 
     Records without the metric are left out; ``n`` says how many clips remain.
+
+    Args:
+        records: Records of a run.
+        metric: Name among their values.
+        share: Whether its values are shares, from 0 to 1, and get the interval of one.
+
+    Raises:
+        ValueError: If a share is none.
     """
     chosen = [record for record in records if metric in record.values]
-    whole = _summarise(chosen, lambda record: record.values[metric])
+
+    def value(record: Record) -> float:
+        return record.values[metric]
+
     splits = _in_order(record.split for record in chosen)
-    return whole.model_copy(
-        update={
-            "by_split": {
-                split: _summarise(
-                    [record for record in chosen if record.split == split],
-                    lambda record: record.values[metric],
-                )
-                for split in splits
-            }
-        }
-    )
+    by_split = {
+        split: _summarise([r for r in chosen if r.split == split], value, share=share)
+        for split in splits
+    }
+    return _summarise(chosen, value, share=share).model_copy(update={"by_split": by_split})
 
 
-def _summarise(records: Sequence[Record], value: Callable[[Record], float]) -> MetricSummary:
+def check_summary(records: Sequence[Record], check: str, *, share: bool = False) -> MetricSummary:
+    """The same of a check, overall; yes counts as 1 and no as 0."""
+    chosen = [record for record in records if check in record.checks]
+    return _summarise(chosen, lambda record: float(record.checks[check]), share=share)
+
+
+def _summarise(
+    records: Sequence[Record], value: Callable[[Record], float], *, share: bool = False
+) -> MetricSummary:
     by_clip: dict[str, list[float]] = {}
     by_seed: dict[int, list[float]] = {}
     clusters: dict[str, str] = {}
@@ -85,8 +99,7 @@ def _summarise(records: Sequence[Record], value: Callable[[Record], float]) -> M
         by_clip.setdefault(record.clip, []).append(value(record))
         by_seed.setdefault(record.seed, []).append(value(record))
         clusters[record.clip] = record.cluster
-    means = np.array([np.mean(values) for values in by_clip.values()])
-    found = cluster_bootstrap(means, [clusters[clip] for clip in by_clip], level=LEVEL, seed=0)
+    found = _interval(by_clip, [clusters[clip] for clip in by_clip], share=share)
     return MetricSummary(
         mean=found.mean,
         low=_finite(found.low),
@@ -99,6 +112,17 @@ def _summarise(records: Sequence[Record], value: Callable[[Record], float]) -> M
         if len(by_seed) > 1
         else None,
     )
+
+
+def _interval(
+    by_clip: Mapping[str, Sequence[float]], clusters: Sequence[str], *, share: bool
+) -> Interval:
+    """The mean over clips of their seeds' means, with the interval that suits it."""
+    means = np.array([np.mean(values) for values in by_clip.values()])
+    if share and len(set(clusters)) > 1:
+        return clustered_share(means, clusters, level=LEVEL)
+    # One episode gives no interval, neither to a mean nor to a share.
+    return cluster_bootstrap(means, clusters, level=LEVEL, seed=0)
 
 
 def curve_summary(records: Sequence[Record], metric: str) -> CurveSummary:
@@ -149,13 +173,7 @@ def _checks(records: Sequence[Record]) -> dict[str, MetricSummary]:
         for name, value in record.checks.items()
         if not isinstance(value, str)
     )
-    return {
-        name: _summarise(
-            [record for record in records if name in record.checks],
-            lambda record, name=name: float(record.checks[name]),  # type: ignore[misc]
-        )
-        for name in names
-    }
+    return {name: check_summary(records, name) for name in names}
 
 
 def _clip_values(run: Run) -> list[ClipValues]:

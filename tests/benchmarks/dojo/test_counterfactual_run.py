@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from dojobench.benchmarks.baselines import make_baseline
-from dojobench.benchmarks.counterfactual import Counterfactual
+from dojobench.benchmarks.counterfactual import Counterfactual, nearest_truths
 from dojobench.benchmarks.records import load_run, load_summary
 from dojobench.benchmarks.runner import RunConfig
 from dojobench.benchmarks.unit_run import run_units
+from dojobench.metrics.intervals import clustered_share
 from dojobench.protocol import BadInputError
 
 
@@ -59,6 +60,9 @@ def test_numbers_are_those_of_a_plain_loop(tmp_path: Path, toy_suite: Any, toy_m
     errors = np.array([[((a - t) ** 2).sum() for t in truth] for a in answer])
     nearest = errors.argmin(axis=1) == np.arange(4)
     assert values["branch_retrieval"] == pytest.approx(nearest.mean())
+    checks = load_run(tmp_path).records[0].checks
+    assert checks["nearest"] == "|".join(map(str, errors.argmin(axis=1)))
+    assert checks["branch_names"] == "0|1|2|3"  # of the clips cf-0-0 to cf-0-3
     product = sum(
         ((answer[a] - answer[b]) * (truth[a] - truth[b])).sum()
         for a in range(4) for b in range(a)
@@ -120,3 +124,17 @@ def test_a_suite_without_groups_is_refused(tmp_path: Path, toy_suite: Any) -> No
     with pytest.raises(BadInputError, match="no counterfactual clips"):
         run(tmp_path, toy_suite(groups=0), make_baseline("hold"))
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_nearest_to_several_futures_is_nearest_to_none() -> None:
+    distance = np.array([[0.2, 0.1, 0.3], [0.5, 0.5, 0.9], [0.4, 0.4, 0.4]])
+    assert nearest_truths(distance) == ["1", "", ""]
+
+
+def test_all_groups_right_is_no_certainty(tmp_path: Path, toy_suite: Any) -> None:
+    """The general interval would be [1, 1]; of three groups it could be luck."""
+    found = run(tmp_path, toy_suite(), make_baseline("oracle")).metrics["branch_retrieval"]
+    expected = clustered_share([1, 1, 1], ["a", "b", "c"])
+    assert found.mean == found.high == 1
+    assert found.low == found.by_split["counterfactual"].low == expected.low < 0.5
+    assert found.method == expected.method

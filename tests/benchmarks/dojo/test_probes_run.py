@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -30,6 +31,11 @@ def test_a_planted_lag_is_found(tmp_path: Path, toy_suite: Any, toy_model: Any, 
     assert own.metrics["action_lag"].low in (lag, None)
     true = run(tmp_path / "true", toy_suite(val=0, long=0), Lag(lag))
     assert true.metrics["action_lag"].mean == lag
+    for record in load_run(tmp_path / "own").records:
+        curve, first = record.curves["lag_curve"], record.checks["lag_first"]
+        assert first == -2
+        assert curve.index(max(curve)) + first == lag
+        assert max(curve) == record.checks["lag_correlation"]
 
 
 def test_a_right_model_passes(tmp_path: Path, toy_suite: Any, toy_model: Any) -> None:
@@ -44,6 +50,11 @@ def test_a_right_model_passes(tmp_path: Path, toy_suite: Any, toy_model: Any) ->
     assert record.checks["batch_invariant"] is True
     assert record.checks["repeats"] is True
     assert record.checks["joint_dx"] > 0.1
+    cosines = [v for name, v in record.checks.items() if name.startswith("joint_cosine_")]
+    assert record.values["joint_cosine"] == pytest.approx(np.mean(cosines))
+    low = metrics["joints_answered"].low
+    assert 0 < low < 1  # three clips do not make it certain
+    assert metrics["joints_answered"].by_split["val"].high == 1
 
 
 def test_a_blind_model_is_found(tmp_path: Path, toy_suite: Any) -> None:
@@ -52,6 +63,8 @@ def test_a_blind_model_is_found(tmp_path: Path, toy_suite: Any) -> None:
         assert summary.metrics[name].mean == 0, name
     assert summary.metrics["joints_answered"].mean == 0
     assert "does not respond" in summary.not_computed["action_lag"]
+    assert "lag_curve" not in summary.curves
+    assert 0 < summary.metrics["joints_answered"].high < 1
 
 
 def test_a_leak_between_rollouts_and_a_model_that_does_not_repeat_are_found(
@@ -77,7 +90,8 @@ def test_a_lame_joint_is_found(tmp_path: Path, toy_suite: Any, toy_model: Any) -
     model.start = start
     summary = run(tmp_path, toy_suite(), model, limit=3)
     assert summary.metrics["joints_answered"].mean == pytest.approx(2 / 3)
-    assert summary.checks["joint_dy"].mean == 0
+    assert summary.checks["joint_dy"].mean == summary.checks["joint_cosine_dy"].mean == 0
+    assert summary.checks["joint_true_dy"].mean > 0
     assert summary.checks["joint_dx"].mean > 0
 
 
@@ -92,6 +106,16 @@ def test_without_replay_the_truth_cannot_be_asked(
     model = run(tmp_path / "b", suite, toy_model())
     assert model.metrics["zero_drop"].mean > 1
     assert "no simulator" in model.not_computed["joint_retrieval"]
+    assert "joint_dx" in model.checks
+    assert not {"joint_true_dx", "joint_cosine_dx"} & model.checks.keys()
+
+
+def test_the_true_response_of_a_joint_is_the_simulator_s(tmp_path: Path, toy_suite: Any) -> None:
+    run(tmp_path, toy_suite(), make_baseline("oracle"))
+    checks = load_run(tmp_path).records[0].checks
+    for name in ("dx", "dy", "dsize"):
+        assert checks[f"joint_{name}"] == checks[f"joint_true_{name}"] > 0
+        assert checks[f"joint_cosine_{name}"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -389,6 +389,17 @@ def test_usual_and_unusual_actions_stand_side_by_side(run: Path, page: Page) -> 
     assert row[3].startswith(f"{summary.metrics['cf_gap'].mean:.3f}".replace("-", "−"))
 
 
+def test_the_truth_s_own_look_is_drawn_and_fits(run: Path, page: Page) -> None:
+    """The chart of hold alone, a level line, would cut the truth off."""
+    tables = page.find("table", page.section("stability"), class_="plain")
+    heads = [rows[0] for t in tables if (rows := page.rows(t))[0][0] == "Second"]
+    assert [head[-1] == "truth" for head in heads] == [False, True, True]
+    comparison = gather([run]).comparisons["stability"]
+    truth = comparison.entries[0].summary.curves["true_sharpness"].mean
+    low, high = comparison.scale({"hold": (0.0, 0.0)}, always=truth)
+    assert low == min(0.0, *truth) < max(0.0, *truth) == high
+
+
 def test_every_joint_has_its_bar(run: Path, page: Page) -> None:
     rows = page.plain("probes", "Dimension")
     assert [r[0] for r in rows[1:]] == ["dx", "dy", "dsize"]
@@ -396,6 +407,11 @@ def test_every_joint_has_its_bar(run: Path, page: Page) -> None:
     assert [r[1] for r in rows[1:]] == [
         f"{checks[f'joint_{r[0]}'].mean:.3f}" for r in rows[1:]
     ]  # fmt: skip
+    places = rows[0].index("True response"), rows[0].index(f"Cosine of {rows[0][1]}")
+    for row in rows[1:]:
+        for place, what in zip(places, ("true", "cosine"), strict=True):
+            mean = checks[f"joint_{what}_{row[0]}"].mean
+            assert row[place] == f"{mean:.3f}".replace("-", "−")
     assert "they answer nothing: hold" in page.text("probes")
 
 

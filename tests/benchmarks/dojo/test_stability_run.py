@@ -38,6 +38,12 @@ def test_the_truth_never_breaks(tmp_path: Path, toy_suite: Any) -> None:
         assert summary.metrics[name].mean == pytest.approx(value, abs=1e-9), name
     assert len(summary.curves["psnr"].mean) == 120
     assert set(summary.curves["survival"].mean) == {1.0}
+    for name in ("sharpness", "colour_drift", "motion"):
+        assert summary.curves[name] == summary.curves[f"true_{name}"]
+    for name in ("freeze_rate", "vanished", "ghost_motion"):
+        found = summary.metrics[name]
+        assert found.low == 0 < found.high < 1, name
+    assert summary.checks["broken"].low == 0 < summary.checks["broken"].high < 1
 
 
 @pytest.mark.parametrize(("after", "seconds"), [(20, 2.0), (60, 6.0)])
@@ -55,7 +61,9 @@ def test_a_freeze_is_found_where_it_is(
 
 def test_planted_faults_show_in_their_own_metric(tmp_path: Path, toy_suite: Any) -> None:
     suite = toy_suite()
-    drifting = run(tmp_path / "a", suite, ColourDrift(0.5)).metrics
+    drift = run(tmp_path / "a", suite, ColourDrift(0.5))
+    drifting, curves = drift.metrics, drift.curves
+    assert curves["colour_drift"].mean[-1] > 2 * curves["true_colour_drift"].mean[-1]
     # Red rises and blue falls by half a level a frame: 54 levels on average over the last fifth.
     expected = 0.5 * np.arange(97, 121).mean() / 255 * 2 / 3
     assert drifting["colour_drift"].mean == pytest.approx(expected, rel=0.15)
