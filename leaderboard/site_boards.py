@@ -43,7 +43,7 @@ UNIT_VERSIONS = {
 _HEADLINE = ("psnr", "ssim", "lpips_vgg", "skill", "motion_psnr")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Line:
     """One row.
 
@@ -51,6 +51,7 @@ class Line:
         cells: One for each of the board's columns.
         standing: Its place by the primary metric; ``None`` where it is not ranked.
         note: Why it is not ranked, or empty.
+        old: Whether it is of another version of the suite or the metrics.
     """
 
     entry: Entry
@@ -58,13 +59,19 @@ class Line:
     cells: dict[str, Cell]
     standing: Standing | None
     note: str = ""
+    old: bool = False
+
+    @property
+    def state(self) -> str:
+        """``ranked``, ``aside`` or ``old``."""
+        return "old" if self.old else ("ranked" if self.standing else "aside")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
-    """Rows of a board by one metric on the same clips, and which entries they are."""
+    """Rows of a board by one metric on the same clips, and the place of each entry in them."""
 
-    ids: tuple[str, ...]
+    ids: Mapping[str, int]
     comparison: Comparison
 
 
@@ -79,6 +86,8 @@ class Board:
         old: Rows of other versions of the suite or the metrics, newest first.
         matrices: By metric, for paired differences.
         version: Suite version and metric version of ``lines``.
+        by_id: Every line by its entry's id.
+        order: The lines that are compared by the primary metric, best first.
     """
 
     suite: str
@@ -91,6 +100,8 @@ class Board:
     old: tuple[Line, ...]
     matrices: Mapping[str, Matrix]
     version: tuple[str, str]
+    by_id: Mapping[str, Line]
+    order: tuple[Line, ...]
 
     @property
     def key(self) -> str:
@@ -154,7 +165,8 @@ def _board(key: tuple[str, str, str], rows: Sequence[tuple[Entry, Result]]) -> B
     matrices = {c.name: m for c in columns if (m := _matrix(c.name, ranked)) is not None}
     standings = {c.name: _standings(c, matrices.get(c.name)) for c in columns}
     primary = PRIMARY[benchmark]
-    lines = [_line(e, r, columns, standings, primary) for e, r in now]
+    lines = _ordered([_line(e, r, columns, standings, primary) for e, r in now], column_of(primary))
+    past = [_line(e, r, columns, {}, primary, old=True) for e, r in old]
     return Board(
         suite=suite,
         benchmark=benchmark,
@@ -162,8 +174,10 @@ def _board(key: tuple[str, str, str], rows: Sequence[tuple[Entry, Result]]) -> B
         columns=columns,
         headline=headline,
         primary=primary,
-        lines=tuple(_ordered(lines, column_of(primary))),
-        old=tuple(_line(e, r, columns, {}, primary) for e, r in old),
+        lines=tuple(lines),
+        old=tuple(past),
+        by_id={line.entry.id: line for line in (*past, *lines)},
+        order=tuple(line for line in lines if line.standing),
         matrices=matrices,
         version=version,
     )
@@ -218,7 +232,8 @@ def _matrix(metric: str, rows: Sequence[tuple[Entry, Result]]) -> Matrix | None:
     episodes = [f"{first[c].source}/{first[c].episode}" for c in clips]
     _, codes = np.unique(episodes, return_inverse=True)
     values = np.array([[found[i][c].values[metric] for c in clips] for i in ids], dtype=np.float64)
-    return Matrix(ids=ids, comparison=Comparison(values, codes.astype(np.int64)))
+    places = {name: place for place, name in enumerate(ids)}
+    return Matrix(ids=places, comparison=Comparison(values, codes.astype(np.int64)))
 
 
 def _standings(column: Column, matrix: Matrix | None) -> dict[str, Standing]:
@@ -235,6 +250,8 @@ def _line(
     columns: Sequence[Column],
     standings: Mapping[str, Mapping[str, Standing]],
     primary: str,
+    *,
+    old: bool = False,
 ) -> Line:
     cells = {}
     for column in columns:
@@ -242,7 +259,7 @@ def _line(
         cells[column.name] = cell_of(column, result, standing, len(standings.get(column.name, {})))
     standing = standings.get(primary, {}).get(entry.id)
     note = "" if standing else (_reason(entry, result) or "other clips than the rest")
-    return Line(entry=entry, result=result, cells=cells, standing=standing, note=note)
+    return Line(entry=entry, result=result, cells=cells, standing=standing, note=note, old=old)
 
 
 def cell_of(column: Column, result: Result, standing: Standing | None, rows: int) -> Cell:

@@ -29,6 +29,7 @@ from dojobench.leaderboard.site_entries import Curve
 
 WIDE, NARROW = 820, 360
 MOST_NAMES = 14
+MOST_POINTS = 100
 _TABLE_ROWS = 25
 
 
@@ -169,18 +170,23 @@ def _domain(
 
 def rollout(curve: Curve, column: Column, label: str, rate: float) -> Chart:
     """Draws one curve over the rollout with its band."""
+    stride = max(1, math.ceil(len(curve.mean) / MOST_POINTS))
+    mean = curve.mean[::stride]
     low, high = (
-        tuple(math.nan if v is None else v for v in ends) for ends in (curve.low, curve.high)
+        tuple(math.nan if v is None else v for v in ends[::stride])
+        for ends in (curve.low, curve.high)
     )
-    domain = _domain(curve.mean, low, high)
-    series = [plots.Series(label=label, style=0, mean=curve.mean, low=low, high=high)]
+    domain = _domain(mean, low, high)
+    series = [plots.Series(label=label, style=0, mean=mean, low=low, high=high)]
     unit = ", ".join(part for part in (column.unit, column.better) if part)
     wide, narrow = (
         plots.curves(
             series,
-            label=f"{column.label} by predicted frame; the table below has the numbers",
+            label=f"{column.label} over the rollout; the table below has the numbers",
             y_label=unit or column.label,
-            x_label=f"predicted frame, at {rate:g} a second",
+            x_label="seconds predicted",
+            first=1 / rate,
+            step=stride / rate,
             width=width,
             height=height,
             domain=domain,

@@ -2,12 +2,13 @@
 
 import csv
 import io
-import json
 import re
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
+
+import pydantic_core
 
 from dojobench.leaderboard.dates import parse_date
 from dojobench.leaderboard.site_boards import Board, Line
@@ -23,7 +24,7 @@ _LATEX = {"\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"
 
 def to_json(value: Any) -> str:
     """Writes JSON that is equal for equal values."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":")) + "\n"
+    return pydantic_core.to_json(value).decode("utf-8") + "\n"
 
 
 def to_csv(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -51,7 +52,7 @@ def board_csv(board: Board) -> str:
 
 def _csv_row(board: Board, line: Line) -> list[object]:
     e, run, s = line.entry, line.result.run, line.standing
-    row: list[object] = [e.id, e.label, e.tier, e.date, _state(board, line), line.note]
+    row: list[object] = [e.id, e.label, e.tier, e.date, line.state, line.note]
     row += [run.suite_version, run.metric_version, s.low if s else "", s.high if s else ""]
     row.append(" ".join(map(str, s.groups)) if s else "")
     for column in board.columns:
@@ -64,10 +65,6 @@ def _csv_row(board: Board, line: Line) -> list[object]:
 
 def _or_empty(value: float | None) -> object:
     return "" if value is None else value
-
-
-def _state(board: Board, line: Line) -> str:
-    return "old" if line in board.old else ("ranked" if line.standing else "aside")
 
 
 def board_json(board: Board) -> dict[str, Any]:
@@ -95,7 +92,7 @@ def _json_row(board: Board, line: Line) -> dict[str, Any]:
         "id": line.entry.id,
         "name": line.entry.label,
         "tier": line.entry.tier,
-        "state": _state(board, line),
+        "state": line.state,
         "note": line.note,
         "suite_version": run.suite_version,
         "metric_version": run.metric_version,
@@ -128,19 +125,19 @@ def entry_json(entry: Entry) -> dict[str, Any]:
     return {
         "format": 1,
         **entry_line(entry),
-        "card": entry.card.model_dump(mode="json"),
-        "status": entry.status.model_dump(mode="json") if entry.status else None,
+        "card": entry.card,
+        "status": entry.status,
         "results": [
             {
-                "run": r.run.model_dump(mode="json"),
-                "metrics": {k: v.model_dump(mode="json") for k, v in r.summary.metrics.items()},
-                "curves": {k: v.model_dump(mode="json") for k, v in drawn_curves(r).items()},
-                "clips": [c.model_dump(mode="json") for c in r.summary.clip_values],
+                "run": r.run,
+                "metrics": r.summary.metrics,
+                "curves": drawn_curves(r),
+                "clips": r.summary.clip_values,
                 "not_computed": r.summary.not_computed,
             }
             for r in entry.results
         ],
-        "speeds": [s.view.model_dump(mode="json") for s in entry.speeds],
+        "speeds": [s.view for s in entry.speeds],
         "videos": list(entry.videos),
     }
 

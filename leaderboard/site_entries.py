@@ -8,11 +8,10 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dojobench.benchmarks.run_schema import Finite
 from dojobench.leaderboard.attestation import Attestation
 from dojobench.leaderboard.card import Card, field_error
 from dojobench.leaderboard.dates import parse_date
@@ -31,6 +30,7 @@ from dojobench.leaderboard.submission import (
 )
 from dojobench.leaderboard.verdict import Refused
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 _View = TypeVar("_View", bound=BaseModel)
 
 

@@ -123,8 +123,7 @@ def _result(
 ) -> dict[str, Any]:
     run, summary = result.run, result.summary
     board = boards[run.suite, run.benchmark, run.convention]
-    line = next(x for x in (*board.lines, *board.old) if x.entry is entry and x.result is result)
-    old = line in board.old
+    line = board.by_id[entry.id]
     primary = column_of(PRIMARY[run.benchmark])
     columns = [
         c for c in board.columns if c.name in summary.metrics or c.name in summary.not_computed
@@ -136,7 +135,7 @@ def _result(
         "anchor": board.key.replace(".", "-"),
         "title": board.title,
         "primary": primary.label,
-        "note": _note(line, old),
+        "note": _note(line),
         "head": ("Number", "Mean", "95 % interval", "Rank", "Between seeds", "Clips"),
         "rows": [_row(c, result, line) for c in columns],
         "differences": _differences(entry, board, primary, labels),
@@ -152,8 +151,8 @@ def _result(
     }
 
 
-def _note(line: Line, old: bool) -> str:
-    if old:
+def _note(line: Line) -> str:
+    if line.old:
         return (
             "These numbers are of another version of the suite or the metrics; they are kept, and "
             "neither ranked nor compared with present ones."
@@ -181,11 +180,14 @@ def _differences(
     matrix = board.matrices.get(primary.name)
     if matrix is None or entry.id not in matrix.ids:
         return []
-    order = [x.entry for x in board.lines if x.entry.id in matrix.ids]
-    place = next(k for k, each in enumerate(order) if each.id == entry.id)
-    near = order[max(place - 3, 0) : place + 4]
-    others = [e for e in order if e.id != entry.id and (e.baseline or e in near)][:MOST_OTHERS]
-    return [difference_row(board, primary, entry.id, e.id, labels[e.id]) for e in others]
+    place = next(k for k, line in enumerate(board.order) if line.entry is entry)
+    near = range(place - 3, place + 4)
+    others = [
+        line.entry.id
+        for k, line in enumerate(board.order)
+        if k != place and (line.entry.baseline or k in near)
+    ]
+    return [difference_row(board, primary, entry.id, e, labels[e]) for e in others[:MOST_OTHERS]]
 
 
 def difference_row(
@@ -193,7 +195,7 @@ def difference_row(
 ) -> tuple[str, ...]:
     """Writes a paired difference: name, difference, interval, whether they can be told apart."""
     matrix = board.matrices[column.name]
-    found = matrix.comparison.difference(matrix.ids.index(first), matrix.ids.index(second))
+    found = matrix.comparison.difference(matrix.ids[first], matrix.ids[second])
     apart = found.low > 0 or found.high < 0
     better = found.mean > 0 if column.higher is not False else found.mean < 0
     said = (

@@ -96,14 +96,13 @@ def tags_of(entry: Entry) -> tuple[str, ...]:
 
 def board_table(board: Board, columns: Sequence[Column], *, id: str, caption: str) -> Table:
     """Makes the table of a board, with some of its columns."""
-    lines = [_row(line, columns, "ranked" if line.standing else "aside") for line in board.lines]
-    lines += [_row(line, columns, "old") for line in board.old]
+    lines = [_row(line, columns) for line in (*board.lines, *board.old)]
     return Table(id=id, caption=caption, columns=tuple(columns), rows=tuple(lines))
 
 
-def _row(line: Line, columns: Sequence[Column], state: str) -> Row:
+def _row(line: Line, columns: Sequence[Column]) -> Row:
     entry, standing, run = line.entry, line.standing, line.result.run
-    if state == "old":
+    if line.old:
         note = f"other version: suite {short(run.suite_version)}, metrics {run.metric_version}"
     else:
         note = line.note
@@ -120,7 +119,7 @@ def _row(line: Line, columns: Sequence[Column], state: str) -> Row:
         rank_order=(standing.low + standing.high) / 2 if standing else None,
         groups=span_of(standing.groups) if standing else "",
         cells=tuple(line.cells.get(column.name, EMPTY) for column in columns),
-        state=state,
+        state=line.state,
         note=note,
     )
 

@@ -1,0 +1,136 @@
+"""The site in Chromium: sort, filter, compare, keyboard, accessibility, without a script."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dojobench.leaderboard.card import CARD_TEMPLATE
+from dojobench.leaderboard.site_build import BuildConfig, build
+from dojobench.leaderboard.site_serve import make_server
+
+pytestmark = pytest.mark.browser
+PAGES = ["index.html", "suites/dojo-mini.html", "models/alpha-1.html", "compare.html",
+         "published/dreamdojo.html", "speed.html", "human.html", "about.html"]  # fmt: skip
+TABLE = "#dojo-mini-fidelity-table"
+
+
+@pytest.fixture
+def address(
+    fake_run: Callable, submit: Callable, tmp_path: Path
+) -> Iterator[str]:  # fmt: skip
+    for k, (name, kind, quality) in enumerate(
+        [("alpha", "world-model", 0.6), ("beta", "world-model", 0.2), ("still", "static", 0.0)]
+    ):
+        card = CARD_TEMPLATE.replace('name = "my-model"', f"name = {json.dumps(name)}")
+        card = card.replace('kind = "world-model"', f'kind = "{kind}"')
+        submit(fake_run(name=name, quality=quality, seed=k), card=card, name=f"{name}-1")
+    build(BuildConfig(submissions=tmp_path / "in", out=tmp_path / "site", workers=1))
+    server = make_server(tmp_path / "site", 0)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def browser(chromium: str) -> Iterator[object]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=chromium)
+        yield opened
+        opened.close()
+
+
+def rows(page: object) -> list[str]:
+    return page.eval_on_selector_all(
+        f"{TABLE} tbody tr", "rows => rows.filter(r => !r.hidden).map(r => r.dataset.id)"
+    )
+
+
+def test_sort_filter_and_keyboard(browser: object, address: str) -> None:
+    page = browser.new_page()
+    faults: list[str] = []
+    asked: list[str] = []
+    page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: faults.append(str(e)))
+    page.on("request", lambda r: asked.append(r.url))
+    page.goto(f"{address}suites/dojo-mini.html")
+    assert rows(page) == ["alpha-1", "beta-1", "still-1"]
+    head = page.locator(f"{TABLE} th[data-key=psnr]")
+    head.locator("button").focus()
+    page.keyboard.press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    page.keyboard.press("Space")
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert rows(page) == ["still-1", "beta-1", "alpha-1"]
+    assert "ascending" in page.locator("#say").inner_text()
+    page.get_by_label("Find a model").fill("alph")
+    assert rows(page) == ["still-1", "alpha-1"]
+    address_now = page.url
+    assert "find=alph" in address_now
+    page.goto("about:blank")
+    page.goto(address_now)
+    assert rows(page) == ["still-1", "alpha-1"]
+    page.get_by_role("button", name="Clear").click()
+    assert len(rows(page)) == 3
+    page.get_by_label("Tier").select_option("audited")
+    assert rows(page) == ["still-1"]
+    assert faults == []
+    assert all(url.startswith((address, "data:", "about:")) for url in asked)
+
+
+def test_the_first_tab_leads_to_the_content(browser: object, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+
+
+def test_compare_says_what_the_tables_say(browser: object, address: str) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}models/alpha-1.html")
+    static = page.locator("tr", has=page.get_by_role("rowheader", name="beta", exact=True))
+    ends = static.locator("td").nth(1).inner_text()
+    page.goto(f"{address}compare.html?m=beta-1&m=alpha-1")
+    page.wait_for_selector("#compared table")
+    cell = page.locator("#compared tbody tr").first.locator("td").nth(1)
+    assert cell.locator(".interval").inner_text() == ends
+    assert "better" in cell.inner_text()
+    page.get_by_label("Model 3").select_option("still-1")
+    page.wait_for_function("document.querySelectorAll('#compared thead th').length === 4")
+    assert "m=still-1" in page.url
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser: object, address: str, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = browser.new_context(
+        color_scheme=scheme, viewport={"width": 390, "height": 800}
+    ).new_page()
+    for name in PAGES:
+        page.goto(address + name)
+        page.wait_for_load_state("networkidle")
+        found = axe.Axe().run(page).response["violations"]
+        bad = [
+            (v["id"], v["nodes"][0]["html"][:200])
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert bad == [], name
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+
+
+def test_without_a_script_everything_is_there(browser: object, address: str) -> None:
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(f"{address}suites/dojo-mini.html")
+    assert page.locator(f"{TABLE} tbody tr").count() == 3
+    assert page.locator(f"{TABLE} th button").count() == 0
+    assert page.locator("[data-tools]").is_hidden()
+    page.goto(f"{address}compare.html")
+    assert page.get_by_text("alpha minus beta").is_visible()
