@@ -59,7 +59,7 @@ def make_site(
 
 def index_context(site: Site) -> dict[str, Any]:
     """Gathers what stands on the front page."""
-    suites = []
+    suites: list[dict[str, Any]] = []
     for name in site.suites:
         whole = overview(site, name)
         shown = best_rows(whole, FRONT_ROWS)
