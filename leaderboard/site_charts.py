@@ -90,7 +90,7 @@ def _trade_off(points: Sequence[Point], column: Column, width: int) -> Markup:
     body.append(line(left, bottom, right, bottom, "axis"))
     for power in range(low, high + 1):
         body.append(line(x(power), top, x(power), bottom, "grid"))
-        body.append(text_at(x(power), bottom + 18, f"{10.0**power:,g}", "t mid"))
+        body.append(text_at(x(power), bottom + 18, _power(power), "t mid"))
     body.append(text_at((left + right) / 2, bottom + 38, "frames per second, logarithmic", "t mid"))
     named = sorted(points, key=lambda p: (p.baseline, -p.quality[0], p.label))[:MOST_NAMES]
     styles = {p.label: k % STYLES for k, p in enumerate(named)}
@@ -113,6 +113,10 @@ def _trade_off(points: Sequence[Point], column: Column, width: int) -> Markup:
     return picture(
         width, height, f"{column.label} against speed; the table below has the numbers", body
     )
+
+
+def _power(power: int) -> str:
+    return f"{10**power:,}" if power >= 0 else f"{10.0**power:g}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
