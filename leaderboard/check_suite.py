@@ -115,15 +115,18 @@ def _seeds(run: SubmittedRun) -> Iterator[Finding]:
         )
 
 
-def _versions(run: SubmittedRun, *, published: bool) -> Iterator[Finding]:
-    meta = run.meta
-    if meta.benchmark == FIDELITY:
-        known = meta.convention in CONVENTIONS
-        current = metric_version(meta.convention) if known else None
-    else:
-        from dojobench.benchmarks.benchmark_runs import UNIT_BENCHMARKS
+def current_version(run: SubmittedRun) -> str | None:
+    """Gives the version of the code that computes a run's metrics here; ``None`` for none."""
+    if run.entry.benchmark == FIDELITY:
+        known = run.meta.convention in CONVENTIONS
+        return metric_version(run.meta.convention) if known else None
+    from dojobench.benchmarks.benchmark_runs import UNIT_BENCHMARKS
 
-        current = UNIT_BENCHMARKS[run.entry.benchmark].version
+    return str(UNIT_BENCHMARKS[run.entry.benchmark].version)
+
+
+def _versions(run: SubmittedRun, *, published: bool) -> Iterator[Finding]:
+    meta, current = run.meta, current_version(run)
     if meta.metric_version != current:
         yield Finding(
             code="DB-N704" if published and current else "DB-V103",
