@@ -6,7 +6,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dojobench.human_eval.overview import overview
 from dojobench.human_eval.pages import render
 from dojobench.human_eval.site import Refusal, caller, goto, off_loop, site_of
 
@@ -46,7 +45,7 @@ async def organise(request: Request) -> Response:
     fresh = _check(request)
     site = site_of(request)
     results = request.query_params.get("results") == "show"
-    found = await off_loop(overview, site.running)
+    found = await off_loop(site.recent.get)
     response = Response(
         render("organiser", "en", overview=found, results=results), media_type="text/html"
     )
@@ -68,6 +67,7 @@ async def exclude(request: Request) -> Response:
     site = site_of(request)
     if not await off_loop(site.running.store.exclude, str(form.get("rater", "")), reason):
         raise Refusal(404, "not_found")
+    await off_loop(site.recent.forget)
     return goto("../organise")
 
 
@@ -78,4 +78,5 @@ async def erase(request: Request) -> Response:
     site = site_of(request)
     if await off_loop(site.running.store.erase, str(form.get("rater", "")).strip()) is None:
         raise Refusal(404, "not_found")
+    await off_loop(site.recent.forget)
     return goto("../organise")

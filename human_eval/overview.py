@@ -64,6 +64,7 @@ class Overview:
         title: Of the study.
         hash: Of the plan.
         created: When the log began.
+        at: When this was made, UTC.
         end: Number and hash of the last event.
         faults: Where the log is not whole.
         raters: How many in each state.
@@ -83,6 +84,7 @@ class Overview:
     title: str
     hash: str
     created: str
+    at: str
     end: tuple[int, str]
     faults: tuple[str, ...]
     raters: Mapping[str, int]
@@ -113,6 +115,7 @@ def overview(running: RunningStudy) -> Overview:
         title=running.study.study.title,
         hash=running.opened.hash,
         created=running.store.facts()["created"],
+        at=datetime.now(UTC).strftime("%H:%M:%S"),
         end=running.store.end(),
         faults=faults,
         raters=Counter(line.state for line in lines),

@@ -61,7 +61,8 @@ def render(
     - ``trial``: ``trial``, as the scheduler hands it out. Posts to ``vote``.
     - ``done``: ``done`` (``code``, ``url``, ``number``; each may be ``None``) and ``failed``:
       whether it ends here because of the training.
-    - ``error``: ``message``, a sentence, and ``back``: whether going on makes sense.
+    - ``error``: ``message``, a sentence, and ``back``: whether going on makes sense. It may stand
+      at any depth, so ``root`` leads from there to the study's own address.
 
     Args:
         page: Name of the template without its ending.
@@ -79,5 +80,6 @@ def render(
         "languages": [(code, names[code]) for code in offered if code in names],
         "questions": tuple(ANSWERS),
         "options": OPTIONS,
+        "root": "",
     }
     return _environment().get_template(f"{page}.html").render({**common, **values})

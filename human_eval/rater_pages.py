@@ -194,11 +194,10 @@ def _shown(site: Site, found: Assignment) -> dict[str, Any]:
     url = {slot: {"url": f"media/{keyring.media(found.trial, slot)}"} for slot in SLOTS}
     return {
         "id": found.trial, "token": keyring.trial(found.trial), "number": found.number + 1,
-        "of": trials_of(site.running.plan), "clip_label": keyring.digest("clip", clip.clip)[:6],
+        "of": trials_of(site.running.plan),
         "left": url["left"], "right": url["right"], "actions": url["actions"],
         "reference": {**url["reference"], "kind": "truth" if clip.truth else "first_frame"},
         "frames": clip.frames, "rate": clip.rate, "axes": list(site.running.plan.axes),
-        "practice": False,
     }  # fmt: skip
 
 

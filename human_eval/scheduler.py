@@ -10,13 +10,15 @@ pairs are balanced; ties are broken by keyed hash, so that equal input gives equ
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from dojobench.human_eval.counts import Counts
-from dojobench.human_eval.trial_order import planned_kinds
+from dojobench.human_eval.trial_order import Kind, planned_kinds
 from dojobench.metrics.davidson import expected, fit
 from dojobench.metrics.estimate import Array
 
@@ -125,7 +127,11 @@ def pair_name(plan: Plan, pair: tuple[int, int]) -> str:
 
 def draw(plan: Plan, *parts: object) -> float:
     """Gives a number in [0, 1) that depends on the seed and the parts alone."""
-    text = "\n".join(map(str, (plan.seed, *parts)))
+    return _draw(plan.seed, *parts)
+
+
+def _draw(*parts: object) -> float:
+    text = "\n".join(map(str, parts))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
@@ -150,19 +156,28 @@ def choose(plan: Plan, state: State) -> Shown | None:
     total = trials_of(plan)
     if number >= total or _is_over(plan, state):
         return None
-    kinds = planned_kinds(
-        total,
-        gold=round(total * plan.gold_share) if plan.gold else 0,
-        duplicates=round(total * plan.duplicate_share),
-        gap=DUPLICATE_GAP,
-        key=lambda place: draw(plan, "kind", state.rater, place),
-    )
+    kind = _kind(plan, state.rater, number, total)
     found: Shown | None = None
-    if kinds[number] == "gold":
+    if kind == "gold":
         found = _gold(plan, state)
-    elif kinds[number] == "duplicate":
+    elif kind == "duplicate":
         found = _duplicate(plan, state)
     return found or _ordinary(plan, state) or _duplicate(plan, state)
+
+
+def _kind(plan: Plan, rater: str, number: int, total: int) -> Kind:
+    """Gives the kind of one of a rater's trials."""
+    gold = round(total * plan.gold_share) if plan.gold else 0
+    return _kinds(plan.seed, rater, total, gold, round(total * plan.duplicate_share))[number]
+
+
+@lru_cache(maxsize=1024)
+def _kinds(seed: int, rater: str, total: int, gold: int, duplicates: int) -> tuple[Kind, ...]:
+    """Lays out a rater's trials; kept, as it is asked for before each of them."""
+    return planned_kinds(
+        total, gold=gold, duplicates=duplicates, gap=DUPLICATE_GAP,
+        key=lambda place: _draw(seed, "kind", rater, place),
+    )  # fmt: skip
 
 
 def _is_over(plan: Plan, state: State) -> bool:
@@ -348,13 +363,13 @@ def _clip(
     lot = {clip: draw(plan, "clip", state.rater, name, clip) for clip in clips}
     if at_random:
         return min(clips, key=lot.__getitem__)
-    open_now = [(shown.pair, shown.clip) for shown in state.open]
-    seen = [past.clip for past in state.past]
+    open_now = Counter((shown.pair, shown.clip) for shown in state.open)
+    seen = Counter(past.clip for past in state.past)
     return min(
         clips,
         key=lambda clip: (
-            state.counts.clips[name, clip] + open_now.count((name, clip)),
-            seen.count(clip),
+            state.counts.clips[name, clip] + open_now[name, clip],
+            seen[clip],
             lot[clip],
         ),
     )

@@ -47,7 +47,7 @@ class ServeCommand:
     database: str | None = None
     """postgresql://user@host/name for many raters. Default: SQLite in the study's folder."""
     workers: int = 1
-    """Server processes. One serves 200 raters; more make sense with PostgreSQL."""
+    """Server processes. More than one make sense with PostgreSQL alone; SQLite has one writer."""
     organiser_token: str | None = None
     """Opens the organiser's page. Default: one derived from the study's key."""
     completion_code: str | None = None

@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from dojobench.human_eval.guard import security_headers
 from dojobench.human_eval.pages import POLICY, render
 from dojobench.human_eval.rate_limit import Limit, RateLimiter
+from dojobench.human_eval.recent_overview import RecentOverview
 from dojobench.human_eval.running_study import RunningStudy
 from dojobench.human_eval.store import Rater
 from dojobench.human_eval.texts import load_texts
@@ -80,6 +81,7 @@ class Site:
             secure: Whether raters come over TLS, so that cookies travel no other way.
         """
         self.running = running
+        self.recent = RecentOverview(running)
         self.settings = settings
         self.organiser_token = organiser_token
         self.secure = secure
@@ -181,6 +183,12 @@ def goto(place: str) -> RedirectResponse:
     return RedirectResponse(place, 303)
 
 
+def _to_root(request: Request) -> str:
+    """Leads from where the browser is to the study's own address."""
+    path = str(request.scope["path"]).removeprefix(str(request.scope.get("root_path", "")))
+    return "../" * (path.count("/") - 1)
+
+
 def wants_json(request: Request) -> bool:
     """Tells whether a script asks, not a form."""
     kind = request.headers.get("content-type", "")
@@ -209,8 +217,9 @@ async def refuse(request: Request, error: Exception) -> Response:
         response = JSONResponse({"error": message, "next": "trial"}, refusal.status)
     else:
         response = site.page(
-            request, "error", rater, status=refusal.status, message=message, back=refusal.back
-        )
+            request, "error", rater, status=refusal.status, message=message, back=refusal.back,
+            root=_to_root(request),
+        )  # fmt: skip
     if refusal.wait is not None:
         response.headers["retry-after"] = str(max(1, round(refusal.wait + 0.5)))
     # An error of the server itself is answered outside of the guard.

@@ -254,7 +254,9 @@ def study_toml(study: Study) -> str:
     """
     comments: dict[str, str] = {}
     _comments(Study, (), comments)
-    return to_toml(study.model_dump(exclude_none=True), comments)
+    # A question that is not asked is no key without a value but a table that is not there.
+    asked = {"axes": study.axes.model_dump(exclude_none=True)}
+    return to_toml({**study.model_dump(), **asked}, comments)
 
 
 def write_study(study: Study, path: Path) -> str:

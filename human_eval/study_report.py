@@ -100,9 +100,10 @@ def _policy(style: str) -> str:
 
 def _lede(found: Preferences) -> str:
     counts = found.counts
+    suite = found.study.suite.partition("@")[0]  # its hash stands among the conditions
     return (
         f"{counts['votes']} votes of {counts['raters']} raters on {counts['clips']} clips of "
-        f"{found.study.suite}, comparing {len(found.models)} models; {TIES[found.study.ties]}."
+        f"{suite}, comparing {len(found.models)} models; {TIES[found.study.ties]}."
     )
 
 
@@ -272,6 +273,7 @@ def _conditions(found: Preferences) -> list[tuple[str, str]]:
     plan, log = found.study, found.log
     return [
         ("Study file", plan.hash),
+        ("Suite", plan.suite),
         ("Vote log", log.hash),
         ("Registered", "yes: the log names this study file" if plan.registered else "no"),
         ("Chain", "whole" if log.whole else f"{len(log.faults)} faults"),

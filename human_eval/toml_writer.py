@@ -9,8 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias, TypeGuard
 
-Plain: TypeAlias = "str | int | float | bool | Sequence[str | int | float | bool]"
-"""A value that stands to the right of an equals sign."""
+Plain: TypeAlias = "str | int | float | bool | Sequence[str | int | float | bool] | None"
+"""A value that stands to the right of an equals sign; ``None``: nothing is set."""
 
 Table: TypeAlias = "Mapping[str, Plain | Table | Sequence[Table]]"
 """A table: plain values, tables in it, and lists of tables."""
@@ -20,7 +20,8 @@ def to_toml(table: Table, comments: Mapping[str, str] | None = None) -> str:
     """Writes a table of tables as a TOML document.
 
     Args:
-        table: Values by key; ``None`` values are not TOML and have to be left out before.
+        table: Values by key; a key whose value is ``None`` is written as a comment, so that who
+            reads the file sees that it could be set.
         comments: Comment by dotted key (``study.title``); keys without one get none.
 
     Returns:
@@ -47,8 +48,8 @@ def _table(
             continue
         comment = comments.get(".".join((*path, key)))
         if comment:
-            lines.append(f"# {comment}")
-        lines.append(f"{_key(key)} = {_value(value)}")
+            lines.append(f"# {comment}{' (not set)' if value is None else ''}")
+        lines.append(f"# {_key(key)} =" if value is None else f"{_key(key)} = {_value(value)}")
     for key, tables, many in inner:
         name = ".".join(_key(part) for part in (*path, key))
         comment = comments.get(".".join((*path, key)))

@@ -392,6 +392,20 @@ def test_a_personal_link_is_the_same_rater_on_every_device(small: Callable[..., 
     run(test)
 
 
+def test_a_refusal_finds_its_style_at_any_depth(small: Callable[..., Starlette]) -> None:
+    async def test() -> None:
+        async with browser(small()) as client:
+            for path in ("/nowhere", "/r/forged", "/organise/erase/deeper"):
+                page = await client.get(path)
+                assert page.status_code == 404
+                address = re.search(r'rel="stylesheet" href="([^"]+)"', page.text)[1]
+                assert not address.startswith("/")
+                style = await client.get(str(page.url.join(address)))
+                assert style.headers["content-type"].startswith("text/css")
+
+    run(test)
+
+
 def test_languages_are_offered_and_remembered(small: Callable[..., Starlette]) -> None:
     async def test() -> None:
         async with browser(small()) as client:

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 
 from dojobench.human_eval.app import create_app
 from dojobench.human_eval.overview import current_log, overview, quick_analysis
+from dojobench.human_eval.recent_overview import RecentOverview
 from dojobench.human_eval.running_study import RunningStudy
 from dojobench.human_eval.stopping import is_precise, look
 from dojobench.human_eval.study_file import StoppingPart
@@ -126,6 +127,21 @@ def test_excluding_and_erasing_from_the_page(app: Starlette) -> None:
     assert raters[1] not in re.sub(r"<main.*?</main>", "", found[4].text)
     assert [line["id"] for line in running.store.rater_table()] == [raters[0]]
     assert verify(running.store.events(), running.opened.hash, end=running.store.end()) == []
+
+
+def test_reloading_does_not_analyse_anew(app: Starlette) -> None:
+    running = app.state.site.running
+    now = [0.0]
+    recent = RecentOverview(running, seconds=10, clock=lambda: now[0])
+    first = recent.get()
+    fill(running, raters=1, trials=3)
+    now[0] = 9.9
+    assert recent.get() is first
+    now[0] = 10.0
+    assert recent.get().trials[0] == 3
+    fill(running, raters=1, trials=1)
+    recent.forget()
+    assert recent.get().trials[0] == 4
 
 
 def test_a_damaged_log_is_said_loudly(app: Starlette) -> None:

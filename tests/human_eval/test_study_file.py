@@ -90,4 +90,12 @@ def test_toml_is_what_tomllib_reads():
     with pytest.raises(ValueError, match="inf"):
         to_toml({"a": float("inf")})
     with pytest.raises(ValueError, match="NoneType"):
-        to_toml({"a": None})
+        to_toml({"a": [None]})
+
+
+def test_what_is_not_set_can_be_read_and_set(text):
+    assert "# votes in all\nmax_votes = 9000" in text
+    assert "# ordinary votes per axis and pair (not set)\n# votes_per_pair =\n" in text
+    assert parse_study(text.encode()).stopping.votes_per_pair is None
+    chosen = parse_study(text.replace("# votes_per_pair =", "votes_per_pair = 5").encode())
+    assert chosen.stopping.votes_per_pair == 5

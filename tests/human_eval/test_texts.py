@@ -13,7 +13,6 @@ TRIAL = {
     "token": "token",
     "number": 3,
     "of": 12,
-    "clip_label": "clip 7",
     "left": {"url": "media/l"},
     "right": {"url": "media/r"},
     "reference": {"url": "media/t", "kind": "truth"},
@@ -21,7 +20,6 @@ TRIAL = {
     "frames": 29,
     "rate": 10.0,
     "axes": ["physics", "action"],
-    "practice": False,
 }
 PAGES = {
     "welcome": {"study": {"title": "S", "trials": 12, "minutes": 9, "consent_version": "1"}},
