@@ -50,6 +50,7 @@ def model_context(
             }
             for n, s in enumerate(entry.speeds, start=1)
         ],
+        "reported": _reported(entry),
         "again": list(_again(entry).items()),
         "facts": _facts(entry),
         "training": [
@@ -65,6 +66,21 @@ def model_context(
 
 def _author(name: str, affiliation: str | None) -> str:
     return f"{name} ({affiliation})" if affiliation else name
+
+
+def _reported(entry: Entry) -> list[tuple[str, ...]]:
+    """Lists published values, each with its source."""
+    found = entry.reported
+    if found is None:
+        return []
+    rows: list[tuple[str, ...]] = []
+    for each in found.values:
+        source = found.sources[each.source] if each.source < len(found.sources) else None
+        told = f"{source.title}, {source.place}, {source.date}" if source else "not named"
+        name = f"{each.metric} ({each.unit})" if each.unit else each.metric
+        ends = "–" if each.low is None or each.high is None else f"{each.low:g} to {each.high:g}"
+        rows.append((each.suite, name, each.convention, f"{each.value:g}", ends, told))
+    return rows
 
 
 def _again(entry: Entry) -> dict[str, str]:
