@@ -81,7 +81,7 @@ def test_another_group_and_other_weights_can_be_named(run, tmp_path):
 
 
 def test_what_is_missing_is_said(run, tmp_path):
-    with pytest.raises(BadInputError, match="run the training's stages first"):
+    with pytest.raises(BadInputError, match="dojobench train self_forcing"):
         export_run(tmp_path, tmp_path / "out", kind="student", name="x")
     with pytest.raises(BadInputError, match="did you mean 'a-hand'"):
         export_run(run, tmp_path / "out", kind="teacher", name="x", group="b-hand")
