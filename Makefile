@@ -65,7 +65,8 @@ docs:
 
 # One page of all measurements, from the parts that are kept beside what they measure.
 MEASURED := scoring agreement decoding harness intervals dojo-metrics known-bad dojo dojo-suites \
-	report wire reference-model tokenizer training-data distillation preferences study-server
+	report wire reference-model tokenizer training-data distillation preferences study-server nano reproduction \
+	leaderboard-site audit
 measurements:
 	@{ cat docs/measurements.d/HEAD; for part in $(MEASURED); do \
 		echo; cat docs/measurements.d/$$part.md; done; } > docs/measurements.md

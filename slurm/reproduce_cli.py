@@ -1,5 +1,6 @@
 """``dojobench reproduce``: the reference model from nothing, and the paper's tables, small."""
 
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from dojobench.reference_model.reproduction.rows import Scoring
 
 G1_SUITE = "g1-real-sample"
+_ROW = re.compile(r"[a-z0-9._-]+/[a-z0-9][a-z0-9.-]{2,63}")
+"""A row of the leaderboard, such as ``dojo-mini/hold-1``."""
 _Sets = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
@@ -329,11 +332,16 @@ def main(argv: list[str]) -> int:
         The exit code: 1 where a job failed, 2 for a target that does not exist, 75 where a run
         on this machine was told to stop.
     """
+    if argv and _ROW.fullmatch(argv[0]):
+        from dojobench.leaderboard.site_cli import reproduce
+
+        return reproduce(argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
         width = max(len(name) for name in TARGETS)
         print("usage: dojobench reproduce TARGET [ARGUMENTS]\n\ntargets:")
         print("\n".join(f"  {name:<{width}}  {one.help}" for name, one in TARGETS.items()))
-        print("\n`dojobench reproduce TARGET --help` explains a target.")
+        print("\nA row of the leaderboard is a target too, as SUITE/SUBMISSION.")
+        print("`dojobench reproduce TARGET --help` explains a target.")
         return 0
     if argv[0] not in TARGETS:
         known = ", ".join(TARGETS)
