@@ -173,7 +173,7 @@ def test_an_audit_of_another_model_fails(packed: Make) -> None:
 
 def test_an_audit_on_private_clips(packed: Make) -> None:
     folder = packed("hold", "static")
-    found = audit(config(folder, model="hold", clips=2, secret=SECRET, private_clips=3))
+    found = audit(config(folder, model="hold", clips=2, secret=SECRET, private_clips=12))
     assert found.passed, found.failures
     assert found.private[0].private_clips >= 2
     assert found.private_commitment is not None
