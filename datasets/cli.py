@@ -1,16 +1,15 @@
 """``dojobench data``: freeze, list, show and check robot video, and take its statistics."""
 
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import tyro
 
 from dojobench.protocol.command_line import parse
 from dojobench.protocol.errors import BadInputError
+from dojobench.protocol.subcommands import Subcommand, dispatch
 
 ActionRuleName = Literal["first", "last", "concat"]
 KindName = Literal["absolute", "relative", "velocity", "mixed"]
@@ -246,19 +245,14 @@ def stats(argv: list[str]) -> int:
     return 0
 
 
-class Action(NamedTuple):
-    """A subcommand and one line of help."""
-
-    run: Callable[[list[str]], int]
-    help: str
-
-
-ACTIONS: dict[str, Action] = {
-    "list": Action(list_suites, "named suites, whether their data are at hand, how to get them"),
-    "show": Action(show, "what is in a dataset or a suite"),
-    "check": Action(check, "what is wrong in datasets"),
-    "freeze": Action(freeze, "freeze a dataset into a manifest of clips"),
-    "stats": Action(stats, "statistics of a dataset's actions"),
+ACTIONS: dict[str, Subcommand] = {
+    "list": Subcommand(
+        list_suites, "named suites, whether their data are at hand, how to get them"
+    ),
+    "show": Subcommand(show, "what is in a dataset or a suite"),
+    "check": Subcommand(check, "what is wrong in datasets"),
+    "freeze": Subcommand(freeze, "freeze a dataset into a manifest of clips"),
+    "stats": Subcommand(stats, "statistics of a dataset's actions"),
 }
 
 
@@ -271,13 +265,4 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code: 1 where a check found errors, 2 for a command that does not exist.
     """
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print("usage: dojobench data COMMAND [ARGUMENTS]\n\ncommands:")
-        print("\n".join(f"  {name:<7} {action.help}" for name, action in ACTIONS.items()))
-        print("\n`dojobench data COMMAND --help` explains a command.")
-        return 0
-    if argv[0] not in ACTIONS:
-        known = ", ".join(ACTIONS)
-        print(f"dojobench: there is no 'data {argv[0]}'; there are {known}", file=sys.stderr)
-        return 2
-    return ACTIONS[argv[0]].run(argv[1:])
+    return dispatch("data", ACTIONS, argv)

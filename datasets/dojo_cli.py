@@ -1,15 +1,14 @@
 """``dojobench dojo``: make, freeze, check and show the simulated world's clips."""
 
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from dojobench.protocol.errors import BadInputError
+from dojobench.protocol.subcommands import Subcommand, dispatch
 
 if TYPE_CHECKING:
     from dojobench.datasets.contamination import Contamination
@@ -353,20 +352,13 @@ def _print_contamination(folder: str, suite: str, found: "Contamination") -> Non
         print("No clip shares the seed of its scene with the training set.")
 
 
-class Action(NamedTuple):
-    """A subcommand and one line of help."""
-
-    run: Callable[[list[str]], int]
-    help: str
-
-
-ACTIONS: dict[str, Action] = {
-    "list": Action(list_parts, "suites, splits, embodiments, tasks, factors of variation"),
-    "show": Action(show, "draw clips of any suite on a contact sheet"),
-    "make": Action(make, "make episodes and write them as a LeRobot folder"),
-    "freeze": Action(freeze, "freeze a suite by seed and hash, public or private"),
-    "verify": Action(verify, "render a frozen suite anew and compare"),
-    "contamination": Action(contamination, "look for a suite's clips in a training set"),
+ACTIONS: dict[str, Subcommand] = {
+    "list": Subcommand(list_parts, "suites, splits, embodiments, tasks, factors of variation"),
+    "show": Subcommand(show, "draw clips of any suite on a contact sheet"),
+    "make": Subcommand(make, "make episodes and write them as a LeRobot folder"),
+    "freeze": Subcommand(freeze, "freeze a suite by seed and hash, public or private"),
+    "verify": Subcommand(verify, "render a frozen suite anew and compare"),
+    "contamination": Subcommand(contamination, "look for a suite's clips in a training set"),
 }
 
 
@@ -379,13 +371,4 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code: 1 where a check found something, 2 for a command that does not exist.
     """
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print("usage: dojobench dojo COMMAND [ARGUMENTS]\n\ncommands:")
-        print("\n".join(f"  {name:<13} {action.help}" for name, action in ACTIONS.items()))
-        print("\n`dojobench dojo COMMAND --help` explains a command.")
-        return 0
-    if argv[0] not in ACTIONS:
-        known = ", ".join(ACTIONS)
-        print(f"dojobench: there is no 'dojo {argv[0]}'; there are {known}", file=sys.stderr)
-        return 2
-    return ACTIONS[argv[0]].run(argv[1:])
+    return dispatch("dojo", ACTIONS, argv)

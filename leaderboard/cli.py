@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +11,7 @@ import tyro
 from dojobench.leaderboard.verdict import Verdict
 from dojobench.protocol.command_line import parse
 from dojobench.protocol.errors import BadInputError
+from dojobench.protocol.subcommands import Subcommand, dispatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,12 +233,12 @@ def _tell(verdict: Verdict) -> None:
     )
 
 
-SUBCOMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "card": (card, "print a card to fill in"),
-    "pack": (pack, "make a submission of run folders and a card"),
-    "check": (check, "say what the pull request's check will say"),
-    "audit": (audit, "recompute scores on clips drawn after submission"),
-    "schema": (schema, "print the JSON Schema of submission.json"),
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "card": Subcommand(card, "print a card to fill in"),
+    "pack": Subcommand(pack, "make a submission of run folders and a card"),
+    "check": Subcommand(check, "say what the pull request's check will say"),
+    "audit": Subcommand(audit, "recompute scores on clips drawn after submission"),
+    "schema": Subcommand(schema, "print the JSON Schema of submission.json"),
 }
 
 
@@ -251,14 +251,4 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code: 1 where a submission is refused, 2 for bad input.
     """
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        width = max(map(len, SUBCOMMANDS))
-        print("usage: dojobench submit COMMAND [ARGUMENTS]\n\ncommands:")
-        print("\n".join(f"  {name:<{width}}  {told}" for name, (_, told) in SUBCOMMANDS.items()))
-        print("\n`dojobench submit COMMAND --help` explains a command.")
-        return 0
-    if argv[0] not in SUBCOMMANDS:
-        known = ", ".join(SUBCOMMANDS)
-        print(f"dojobench: there is no 'submit {argv[0]}'; there are {known}", file=sys.stderr)
-        return 2
-    return SUBCOMMANDS[argv[0]][0](argv[1:])
+    return dispatch("submit", SUBCOMMANDS, argv)

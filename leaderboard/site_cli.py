@@ -1,13 +1,13 @@
 """``dojobench leaderboard``: build the site, look at it, and run again what a row states."""
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from dojobench.protocol.command_line import parse
+from dojobench.protocol.subcommands import Subcommand, dispatch
 
 DEFAULT = Path("leaderboard") / "submissions"
 
@@ -118,10 +118,10 @@ def reproduce(argv: list[str]) -> int:
     return 0 if found.within else 1
 
 
-SUBCOMMANDS: dict[str, tuple[Callable[[list[str]], int], str]] = {
-    "build": (build, "make the site of a folder of submissions"),
-    "serve": (serve, "show a site in the browser"),
-    "reproduce": (reproduce, "run what a row states and compare"),
+SUBCOMMANDS: dict[str, Subcommand] = {
+    "build": Subcommand(build, "make the site of a folder of submissions"),
+    "serve": Subcommand(serve, "show a site in the browser"),
+    "reproduce": Subcommand(reproduce, "run what a row states and compare"),
 }
 
 
@@ -134,14 +134,4 @@ def main(argv: list[str]) -> int:
     Returns:
         The exit code: 1 where something was left out or differs, 2 for bad input.
     """
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        width = max(map(len, SUBCOMMANDS))
-        print("usage: dojobench leaderboard COMMAND [ARGUMENTS]\n\ncommands:")
-        print("\n".join(f"  {name:<{width}}  {told}" for name, (_, told) in SUBCOMMANDS.items()))
-        print("\n`dojobench leaderboard COMMAND --help` explains a command.")
-        return 0
-    if argv[0] not in SUBCOMMANDS:
-        known = ", ".join(SUBCOMMANDS)
-        print(f"dojobench: there is no 'leaderboard {argv[0]}'; there are {known}", file=sys.stderr)
-        return 2
-    return SUBCOMMANDS[argv[0]][0](argv[1:])
+    return dispatch("leaderboard", SUBCOMMANDS, argv)

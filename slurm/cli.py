@@ -4,14 +4,14 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import tyro
 
 from dojobench.protocol.command_line import parse
+from dojobench.protocol.subcommands import Subcommand, dispatch
 from dojobench.slurm.plan import read_plan
 from dojobench.slurm.run_cli import JobFlags, go
 
@@ -142,19 +142,12 @@ def cluster(argv: list[str]) -> int:
             time.sleep(3600)
 
 
-class Action(NamedTuple):
-    """A subcommand and one line of help."""
-
-    run: Callable[[list[str]], int]
-    help: str
-
-
-ACTIONS: dict[str, Action] = {
-    "nano": Action(nano, "train and score the reference model nano, from data to report"),
-    "run": Action(run, "run a plan of your own"),
-    "status": Action(status, "how far a run is"),
-    "cancel": Action(cancel, "end a run; it can go on later"),
-    "cluster": Action(cluster, "a whole Slurm on this machine, to try plans on"),
+ACTIONS: dict[str, Subcommand] = {
+    "nano": Subcommand(nano, "train and score the reference model nano, from data to report"),
+    "run": Subcommand(run, "run a plan of your own"),
+    "status": Subcommand(status, "how far a run is"),
+    "cancel": Subcommand(cancel, "end a run; it can go on later"),
+    "cluster": Subcommand(cluster, "a whole Slurm on this machine, to try plans on"),
 }
 
 
@@ -168,13 +161,4 @@ def main(argv: list[str]) -> int:
         The exit code: 1 where a job failed, 2 for a command that does not exist, 75 where a run
         on this machine was told to stop.
     """
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        print("usage: dojobench slurm COMMAND [ARGUMENTS]\n\ncommands:")
-        print("\n".join(f"  {name:<7} {action.help}" for name, action in ACTIONS.items()))
-        print("\n`dojobench slurm COMMAND --help` explains a command.")
-        return 0
-    if argv[0] not in ACTIONS:
-        known = ", ".join(ACTIONS)
-        print(f"dojobench: there is no 'slurm {argv[0]}'; there are {known}", file=sys.stderr)
-        return 2
-    return ACTIONS[argv[0]].run(argv[1:])
+    return dispatch("slurm", ACTIONS, argv)

@@ -3,14 +3,14 @@
 import re
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from dojobench.protocol.command_line import parse
+from dojobench.protocol.subcommands import Run, Subcommand, dispatch
 from dojobench.slurm.run_cli import JobFlags, go
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 G1_SUITE = "g1-real-sample"
 _ROW = re.compile(r"[a-z0-9._-]+/[a-z0-9][a-z0-9.-]{2,63}")
 """A row of the leaderboard, such as ``dojo-mini/hold-1``."""
+_ROWS = "A row of the leaderboard is a target too, as SUITE/SUBMISSION."
 _Sets = Annotated[tuple[str, ...], tyro.conf.UseAppendAction]
 
 
@@ -297,28 +298,21 @@ def _scoring(command: _Scores) -> "Scoring":
     )
 
 
-class Target(NamedTuple):
-    """What can be reproduced and one line of help."""
-
-    run: Callable[[list[str]], int]
-    help: str
-
-
-def _table(name: str) -> Callable[[list[str]], int]:
+def _table(name: str) -> Run:
     return lambda argv: table(name, argv)
 
 
-TARGETS: dict[str, Target] = {
-    "nano": Target(nano, "the reference model from nothing, with scores and a report"),
-    "g1": Target(g1, "nano post-trained on video of a real robot"),
-    "action-signal": Target(_table("action-signal"), "what pretraining is conditioned on"),
-    "data-mixture": Target(_table("data-mixture"), "human video of more and more kinds"),
-    "ablation": Target(_table("ablation"), "the paper's design choices, one after the other"),
-    "distillation": Target(_table("distillation"), "the student beside its teacher"),
-    "retention": Target(retention, "what post-training forgets of human video"),
-    "latent-transfer": Target(latent_transfer, "whether latent actions fit hand and arm alike"),
-    "part": Target(part, "one training of a table: a job"),
-    "compare": Target(compare, "a table of what has been run"),
+TARGETS: dict[str, Subcommand] = {
+    "nano": Subcommand(nano, "the reference model from nothing, with scores and a report"),
+    "g1": Subcommand(g1, "nano post-trained on video of a real robot"),
+    "action-signal": Subcommand(_table("action-signal"), "what pretraining is conditioned on"),
+    "data-mixture": Subcommand(_table("data-mixture"), "human video of more and more kinds"),
+    "ablation": Subcommand(_table("ablation"), "the paper's design choices, one after the other"),
+    "distillation": Subcommand(_table("distillation"), "the student beside its teacher"),
+    "retention": Subcommand(retention, "what post-training forgets of human video"),
+    "latent-transfer": Subcommand(latent_transfer, "whether latent actions fit hand and arm alike"),
+    "part": Subcommand(part, "one training of a table: a job"),
+    "compare": Subcommand(compare, "a table of what has been run"),
 }
 
 
@@ -336,15 +330,4 @@ def main(argv: list[str]) -> int:
         from dojobench.leaderboard.site_cli import reproduce
 
         return reproduce(argv)
-    if not argv or argv[0] in ("-h", "--help", "help"):
-        width = max(len(name) for name in TARGETS)
-        print("usage: dojobench reproduce TARGET [ARGUMENTS]\n\ntargets:")
-        print("\n".join(f"  {name:<{width}}  {one.help}" for name, one in TARGETS.items()))
-        print("\nA row of the leaderboard is a target too, as SUITE/SUBMISSION.")
-        print("`dojobench reproduce TARGET --help` explains a target.")
-        return 0
-    if argv[0] not in TARGETS:
-        known = ", ".join(TARGETS)
-        print(f"dojobench: there is no 'reproduce {argv[0]}'; there are {known}", file=sys.stderr)
-        return 2
-    return TARGETS[argv[0]].run(argv[1:])
+    return dispatch("reproduce", TARGETS, argv, kind="target", more=_ROWS)
