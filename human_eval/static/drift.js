@@ -1,61 +1,90 @@
-// Measures how far videos that play together are apart, in frames of the slower clock.
+// Measures how far videos that play together are apart: the most frames between two pictures that
+// were on the screen at the same moment.
 //
-// Every presented frame k says where its video stands against the wall clock: k minus the number
-// of frames that passed until it was displayed. The difference between two videos' values is
-// their drift; a video whose next frame is overdue falls behind even if it reports nothing.
+// What counts is what requestVideoFrameCallback reports as presented, never currentTime, which goes
+// on where the picture stands still. A video that reports nothing shows what it showed last, so a
+// stalled one falls behind as the others go on. Nothing is counted that is not certain: frames that
+// were presented but not reported may have been any between their neighbours, and a difference must
+// outlast one refresh of the screen, as pictures of the same refresh are reported moments apart.
 
+const REFRESH_MS = 20;
+
+// What each video showed from when on: spans of the lowest and highest frame that it may have been.
+const spansOf = (reports) => reports.map(({ at, frame, count }, place) => {
+  const next = reports[place + 1];
+  const seamless = !next || (count !== null && next.count - count <= 1 && next.count >= count);
+  return seamless
+    ? { at, low: frame, high: frame }
+    : { at, low: Math.min(frame, next.frame), high: Math.max(frame, next.frame) };
+});
+
+// Gives the largest certain difference in frames; null where nothing was reported.
+//
+// `reports` lists what was presented: `video` (0 to videos - 1), `frame`, `at` in milliseconds, and
+// `count`, the frames that the video had presented by then, or null where that is not known.
+export const largestGap = (reports, videos) => {
+  const sorted = [...reports].sort((one, two) => one.at - two.at);
+  const shown = Array.from({ length: videos }, (_, video) =>
+    spansOf(sorted.filter((report) => report.video === video)));
+  if (videos < 2 || shown.some((spans) => !spans.length)) return null;
+  const first = Math.max(...shown.map((spans) => spans[0].at));
+  const moments = [...new Set(sorted.map(({ at }) => at))].filter((at) => at >= first);
+  if (moments.length < 2) return null;
+  const gaps = moments.map((moment) => {
+    const now = shown.map((spans) => spans.filter(({ at }) => at <= moment).pop());
+    return Math.max(0, Math.max(...now.map(({ low }) => low)) - Math.min(...now.map(({ high }) => high)));
+  });
+  return Math.max(0, ...moments.map((moment, start) => {
+    const end = moments.findIndex((each) => each - moment >= REFRESH_MS);
+    return end < 0 ? 0 : Math.min(...gaps.slice(start, end));
+  }));
+};
+
+// Collects the reports of several videos while they play, and keeps the largest gap.
 export class Drift {
   constructor(videos, rate) {
-    this.videos = videos;
     this.rate = rate;
-    this.largest = null; // nothing was measured yet
-    this.verified = videos.every((video) => "requestVideoFrameCallback" in video);
-    this.run = 0;
-    this.places = new Map();
+    this.counts = videos.map(() => null);
+    this.reports = [];
+    this.playing = false;
+    this.past = null; // nothing was measured yet
+    if (videos.every((video) => "requestVideoFrameCallback" in video)) {
+      videos.forEach((video, place) => this.watch(video, place));
+    }
   }
 
-  // Starts to watch one stretch of playing at a speed.
-  begin(speed) {
-    this.run += 1;
-    this.pace = (this.rate * speed) / 1000;
-    this.zero = performance.now();
-    this.places.clear();
-    if (!this.verified) return;
-    for (const video of this.videos) this.watch(video, this.run);
-  }
-
-  watch(video, run) {
+  watch(video, place) {
     video.requestVideoFrameCallback((_, data) => {
-      if (run !== this.run) return;
-      const frame = Math.round(data.mediaTime * this.rate);
-      const passed = (data.expectedDisplayTime - this.zero) * this.pace;
-      this.places.set(video, { frame, offset: frame - passed });
-      this.watch(video, run);
+      this.note(place, data);
+      this.watch(video, place);
     });
   }
 
-  // Takes part in each animation frame while the videos play; gives the present drift.
-  sample(now) {
-    const offsets = this.verified ? this.measured(now) : this.estimated();
-    if (offsets.length < 2) return 0;
-    const drift = Math.max(...offsets) - Math.min(...offsets);
-    this.largest = Math.max(this.largest ?? 0, drift);
-    return drift;
+  note(video, { mediaTime, expectedDisplayTime, presentedFrames }) {
+    const frame = Math.round(mediaTime * this.rate);
+    this.counts[video] = presentedFrames;
+    if (!this.playing || (expectedDisplayTime < this.since && frame !== this.from)) return;
+    const at = Math.max(expectedDisplayTime, this.since);
+    this.reports.push({ video, frame, at, count: presentedFrames });
   }
 
-  measured(now) {
-    if (this.places.size < this.videos.length) return [];
-    const passed = (now - this.zero) * this.pace;
-    return this.videos.map((video) => {
-      const { frame, offset } = this.places.get(video);
-      return video.ended ? offset : Math.min(offset, frame + 1 - passed + this.slack());
-    });
+  // Starts to measure; all videos show `frame`.
+  begin(frame, now = performance.now()) {
+    this.end();
+    Object.assign(this, { from: frame, since: now, playing: true });
+    this.reports = this.counts.map((count, video) => ({ video, frame, at: now, count }));
   }
 
-  // A screen shows a frame only when it refreshes, so a frame is not overdue at once.
-  slack() { return 34 * this.pace; }
+  end() {
+    this.past = this.largest;
+    this.reports = [];
+    this.playing = false;
+  }
 
-  estimated() { return this.videos.map((video) => video.currentTime * this.rate); }
-
-  end() { this.run += 1; }
+  // The largest gap of all that was played; null where the browser reported nothing.
+  get largest() {
+    const found = [this.past, largestGap(this.reports, this.counts.length)];
+    const known = found.filter((each) => each !== null);
+    return known.length ? Math.max(...known) : null;
+  }
 }

@@ -119,23 +119,22 @@ export class Player extends EventTarget {
 
   async run() {
     for (const video of this.videos) video.playbackRate = this.speed;
-    this.drift.begin(this.speed);
+    this.drift.begin(this.frame);
     try {
       await Promise.all(this.videos.map((video) => video.play()));
     } catch {
       this.pause(); // the browser wants a gesture first, or playing was interrupted
       return;
     }
-    requestAnimationFrame((now) => this.tick(now));
+    requestAnimationFrame(() => this.tick());
   }
 
-  tick(now) {
+  tick() {
     if (!this.playing) return;
-    this.drift.sample(now);
     this.show(Math.floor(this.videos[0].currentTime * this.rate + 0.01));
     this.correct();
     if (this.videos.every((video) => video.ended)) this.finish();
-    else requestAnimationFrame((next) => this.tick(next));
+    else requestAnimationFrame(() => this.tick());
   }
 
   // A video that is late plays a little faster until it has caught up.
@@ -172,10 +171,7 @@ export class Player extends EventTarget {
 
   setSpeed(speed) {
     this.speed = speed;
-    if (this.playing) {
-      for (const video of this.videos) video.playbackRate = speed;
-      this.drift.begin(speed);
-    }
+    if (this.playing) for (const video of this.videos) video.playbackRate = speed;
     this.tell("state");
   }
 

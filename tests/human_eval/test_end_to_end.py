@@ -9,7 +9,6 @@ import select
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -150,8 +149,6 @@ def by_keyboard(rater: Rater) -> None:
         if number == 1:
             judge_carefully(rater)
         else:
-            if number in (2, 4, 6, 8):  # a busy machine may draw too few frames to see one of them
-                hold_up(rater)
             press("Space")
             page.wait_for_selector("main[data-playing='true'], main[data-drawn='11']")
             rater.shown(FRAMES - 1)
@@ -159,14 +156,6 @@ def by_keyboard(rater: Rater) -> None:
             press(str(5 + number % 4))
         rater.check_blind()
         press("Enter")
-
-
-def hold_up(rater: Rater) -> None:
-    """Lets one of the videos stall for seven frames as soon as it plays."""
-    stall = """video => video.addEventListener("playing", () => {
-        setTimeout(() => { video.pause(); setTimeout(() => video.play(), 700); }, 150);
-    }, { once: true })"""
-    rater.page.locator("#video-right").evaluate(stall)
 
 
 def judge_carefully(rater: Rater) -> None:
@@ -309,14 +298,12 @@ def test_three_raters_finish_a_study_and_it_is_analysed(
     served: tuple[Path, str], database: str | None, browser: Any, tmp_path: Path
 ) -> None:
     folder, address = served
-    began = time.monotonic()
     for work, language, options in RATERS:
         rater = Rater(browser, address, language, **options)
         work(rater)
         rater.page.get_by_role("heading", name=rater.texts["done"]["title"]).wait_for()
         rater.check()
         rater.finish()
-    assert time.monotonic() - began > 3 * TRIALS  # nobody voted without the videos being shown
 
     where = [] if database is None else ["--database", database]
     log, out = tmp_path / "votes.jsonl", tmp_path / "results"
@@ -338,14 +325,15 @@ def check_votes(votes: list[dict[str, Any]]) -> None:
     assert len({vote["rater"] for vote in votes}) == 3
     for vote in votes:
         assert vote["seconds"] > 0
-        # Only who stepped through all frames played nothing, and then nothing could drift.
-        assert (vote["drift_frames"] is None) == (vote["plays"] == 0)
-    # How much of a stall is seen depends on how many frames a busy machine draws of a video of
-    # 1.2 seconds; that it is measured, and flagged from one frame on, does not.
-    drifts = [vote["drift_frames"] or 0.0 for vote in votes]
-    assert max(drifts) > 0.3
-    flagged = ["drift" in vote["flags"] for vote in votes]
-    assert flagged == [drift > 1 for drift in drifts]
+        # How much of a stall is seen depends on what a busy machine draws; test_drift.py plants it.
+        drift = vote["drift_frames"]
+        assert ("unmeasured" in vote["flags"]) == (drift is None)
+        assert ("drift" in vote["flags"]) == (drift is not None and drift > 1)
+    assert any(vote["drift_frames"] is not None for vote in votes)
+    # Only who stepped through all frames of one trial played nothing, and nothing could drift.
+    unplayed = [vote for vote in votes if vote["plays"] == 0]
+    assert len(unplayed) == 2
+    assert all(vote["drift_frames"] is None for vote in unplayed)
     marks = [vote["break_at"] for vote in votes]
     assert any(mark["left"] == pytest.approx((FRAMES - 3 + 0.5) / 10) for mark in marks)
     assert any(mark["right"] == pytest.approx(0.55) for mark in marks)
