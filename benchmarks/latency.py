@@ -109,12 +109,15 @@ class _NullSession:
         pass
 
 
-def time_sessions(model: WorldModel, config: LatencyConfig) -> Iterator[SessionTimes]:
+def time_sessions(
+    model: WorldModel, config: LatencyConfig, *, clock: Callable[[], float] = time.perf_counter
+) -> Iterator[SessionTimes]:
     """Times rollouts one after the other; warm-up rollouts come first and are not yielded.
 
     Args:
         model: The model.
         config: The conditions; they must fit the model's spec.
+        clock: Seconds that only go forward.
 
     Yields:
         Times of one rollout.
@@ -129,7 +132,7 @@ def time_sessions(model: WorldModel, config: LatencyConfig) -> Iterator[SessionT
         gc.collect()
         gc.disable()
         try:
-            times = _time_session(model, context, actions, config, device)
+            times = _time_session(model, context, actions, config, partial(_timed, device, clock))
         finally:
             gc.enable()
         if index >= config.warmup:
@@ -150,15 +153,15 @@ def _time_session(
     context: Frames,
     actions: Actions,
     config: LatencyConfig,
-    device: torch.device,
+    timed: Callable[[Callable[[], Any]], tuple[Any, float]],
 ) -> SessionTimes:
-    times = SessionTimes()
+    times, device = SessionTimes(), context.device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    session, times.start_s = _timed(lambda: model.start(context, seed=config.seed), device)
+    session, times.start_s = timed(lambda: model.start(context, seed=config.seed))
     try:
         for chunk in torch.split(actions, config.chunk, dim=1):
-            frames, seconds = _timed(partial(session.step, chunk), device)
+            frames, seconds = timed(partial(session.step, chunk))
             _check(model, frames, chunk)
             times.steps_s.append(seconds)
             if (inside := _server_seconds(session)) is not None:
@@ -170,14 +173,16 @@ def _time_session(
     return times
 
 
-def _timed(call: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+def _timed(
+    device: torch.device, clock: Callable[[], float], call: Callable[[], Any]
+) -> tuple[Any, float]:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    began = time.perf_counter()
+    began = clock()
     answer = call()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return answer, time.perf_counter() - began
+    return answer, clock() - began
 
 
 def _check(model: WorldModel, frames: Frames, actions: Actions) -> None:

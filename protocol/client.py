@@ -67,7 +67,7 @@ def connect(
     address: str,
     *,
     timeout: float = 300.0,
-    connect_timeout: float = 10.0,
+    connect_timeout: float = 30.0,
     token_file: Path | None = None,
 ) -> "RemoteModel":
     """Connects to a served world model.
@@ -131,6 +131,7 @@ class RemoteModel:
     Attributes:
         spec: What the server says of the model.
         address: Where it is.
+        timeout: Seconds that one request may take; may be changed between requests.
     """
 
     def __init__(
@@ -140,7 +141,7 @@ class RemoteModel:
         check_address(address)
         self.address = address
         self._who = f"the server at {address}"
-        self._timeout = timeout
+        self.timeout = timeout
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         self._fault: str | None = None
@@ -223,7 +224,7 @@ class RemoteModel:
                 raise self._lost(f"closed the connection{_reason(error)}") from error
             except TimeoutError as error:
                 raise self._lost(
-                    f"did not answer within {self._timeout:g} s; is it stuck? otherwise give "
+                    f"did not answer within {self.timeout:g} s; is it stuck? otherwise give "
                     "timeout=SECONDS"
                 ) from error
             except (OSError, WebSocketException) as error:
@@ -244,7 +245,7 @@ class RemoteModel:
         return data
 
     def _receive(self, request: Request) -> Reply:
-        deadline = time.monotonic() + self._timeout
+        deadline = time.monotonic() + self.timeout
         while True:
             left = deadline - time.monotonic()
             if left <= 0:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -36,7 +37,7 @@ from dojobench.protocol.worker import ModelThread
 
 _log = logging.getLogger(__name__)
 
-HELLO_SECONDS = 10.0
+HELLO_SECONDS = 60.0
 """How long a client may take for its hello."""
 
 _LARGE = 2**20
@@ -56,6 +57,7 @@ class Connection:
         table: SessionTable,
         worker: ModelThread,
         limits: Limits,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Takes over an accepted socket; ``table`` is only touched in ``worker``."""
         self._socket = socket
@@ -63,6 +65,7 @@ class Connection:
         self._table = table
         self._worker = worker
         self._limits = limits
+        self._clock = clock
         self._waiting: dict[int, Future[tuple[Reply, bytes]]] = {}
         self._requests: dict[int, Request] = {}
         self._discarded: set[int] = set()
@@ -111,9 +114,8 @@ class Connection:
         return False
 
     async def _read(self) -> None:
-        loop = asyncio.get_running_loop()
         poll = min(self._limits.idle_seconds / 4, 30.0)
-        last = loop.time()
+        last = self._clock()
         while True:
             try:
                 async with asyncio.timeout(poll):
@@ -121,12 +123,12 @@ class Connection:
             except TimeoutError:
                 self._worker.submit(self._table.close_idle)
                 if self._waiting:
-                    last = loop.time()
-                elif loop.time() - last > self._limits.idle_seconds:
+                    last = self._clock()
+                elif self._clock() - last > self._limits.idle_seconds:
                     await self._socket.close(1001, "idle for too long")
                     return
                 continue
-            last = loop.time()
+            last = self._clock()
             await self._take(data)
 
     async def _take(self, data: str | bytes) -> None:

@@ -9,6 +9,7 @@ import hmac
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -59,9 +60,16 @@ class ServerConfig:
 class WireServer:
     """Serves one model until it is told to stop."""
 
-    def __init__(self, model: WorldModel, config: ServerConfig) -> None:
-        """Prepares the server; ``run`` opens the port."""
+    def __init__(
+        self,
+        model: WorldModel,
+        config: ServerConfig,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepares the server; ``run`` opens the port, and ``clock`` tells who is idle."""
         self._model = model
+        self._clock = clock
         self._config = config
         self._worker = ModelThread()
         self._table = SessionTable(
@@ -69,6 +77,7 @@ class WireServer:
             max_sessions=config.limits.max_sessions,
             idle_seconds=config.limits.idle_seconds,
             device=torch.device(config.device),
+            clock=clock,
         )
         self._connections = 0
 
@@ -143,6 +152,7 @@ class WireServer:
                 table=self._table,
                 worker=self._worker,
                 limits=self._config.limits,
+                clock=self._clock,
             ).run()
         finally:
             self._connections -= 1
@@ -163,12 +173,18 @@ def token_matches(token: str | None, header: str | None) -> bool:
 
 
 @contextmanager
-def serving(model: WorldModel, config: ServerConfig | None = None) -> Iterator[str]:
+def serving(
+    model: WorldModel,
+    config: ServerConfig | None = None,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[str]:
     """Serves a model from a thread of this process.
 
     Args:
         model: The model.
         config: How; a free port of this machine where ``None``.
+        clock: Monotonic seconds, by which sessions and connections are idle.
 
     Yields:
         The server's address.
@@ -176,7 +192,7 @@ def serving(model: WorldModel, config: ServerConfig | None = None) -> Iterator[s
     Raises:
         BadInputError: If the port cannot be opened.
     """
-    server = WireServer(model, config or ServerConfig(port=0))
+    server = WireServer(model, config or ServerConfig(port=0), clock=clock)
     loop, stop = asyncio.new_event_loop(), asyncio.Event()
     started = threading.Event()
     addresses: list[str] = []

@@ -1,5 +1,6 @@
 """Speed relative to a reference workload: a real slowdown is seen, a slower machine is not."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,5 @@ def test_other_reference_workloads_do_not_compare() -> None:
 
 
 def test_the_workload_is_timed() -> None:
-    run = reference_workload(torch.device("cpu"))
-    run()
-    assert min(time_once(run) for _ in range(3)) > 1e-4
+    assert time_once(reference_workload(torch.device("cpu"))) > 0
+    assert time_once(lambda: time.sleep(0.01)) >= 0.0099

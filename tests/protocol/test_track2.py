@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,14 +28,18 @@ from dojobench.protocol.lookup import load_model
 from dojobench.protocol.track2_schema import Image, decode_image, encode_image
 
 Clip = tuple[torch.Tensor, torch.Tensor]
-SERVICE = ServiceProfile(resolution=(24, 32), timeout_s=20)
+
+PATIENCE = 600
+"""Seconds after which a hang is one, however slow the machine."""
+
+SERVICE = ServiceProfile(resolution=(24, 32), timeout_s=PATIENCE)
 
 
 def config(**service: Any) -> HttpConfig:
     return HttpConfig(port=0, service=ServiceProfile(**{**SERVICE_FIELDS, **service}))
 
 
-SERVICE_FIELDS: dict[str, Any] = {"resolution": (24, 32), "timeout_s": 20.0}
+SERVICE_FIELDS: dict[str, Any] = {"resolution": (24, 32), "timeout_s": float(PATIENCE)}
 
 
 def call(
@@ -45,7 +50,7 @@ def call(
     headers = {"Content-Type": "application/json", **headers}
     request = urllib.request.Request(address + path, data, headers)
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
             return answer.status, json.load(answer), dict(answer.headers)
     except urllib.error.HTTPError as error:
         with error:
@@ -291,7 +296,7 @@ def gated(glide: Any) -> tuple[Any, threading.Event, threading.Event]:
     class Gated(glide):  # type: ignore[misc]
         def start(self, context: torch.Tensor, **rest: Any) -> Any:
             entered.set()
-            assert release.wait(20)
+            assert release.wait(PATIENCE)
             return super().start(context, **rest)
 
     return Gated(), entered, release
@@ -308,7 +313,7 @@ def test_overload_is_said_and_health_answers(glide: Any, clip: Clip) -> None:
         ]
         for thread in threads:
             thread.start()
-        assert entered.wait(10)
+        assert entered.wait(PATIENCE)
         assert call(address, "/v1/health")[0] == 200
         status, answer, headers = call(address, "/v1/predict", request(clip))
         assert (status, answer["error"]["code"]) == (429, "OVERLOADED")
@@ -316,7 +321,7 @@ def test_overload_is_said_and_health_answers(glide: Any, clip: Clip) -> None:
         assert headers["Retry-After"] == "1"
         release.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
     assert [answer[0] for answer in answers] == [200, 200]
     assert answers[0][1] == answers[1][1]
 
@@ -328,8 +333,10 @@ def test_a_deadline_is_kept_and_the_retry_gets_the_answer(glide: Any, clip: Clip
         status, answer, _ = call(address, "/v1/predict", asked)
         assert (status, answer["error"]["code"]) == (504, "DEADLINE_EXCEEDED")
         release.set()
-        time.sleep(0.3)
-        assert call(address, "/v1/predict", asked)[0] == 200
+        end = time.monotonic() + PATIENCE
+        while (status := call(address, "/v1/predict", asked)[0]) == 504:
+            assert time.monotonic() < end
+        assert status == 200
 
 
 def test_a_model_that_fails_leaks_nothing(glide: Any, clip: Clip) -> None:
@@ -610,8 +617,9 @@ def test_a_hang_is_timed_out(clip: Clip) -> None:
     service = Recorded()
     stuck = threading.Event()
     with running(service) as address:
-        remote = connect(address, timeout=0.4)
-        service.change = lambda answer: stuck.wait(20)
+        remote = connect(address)
+        remote.wire = replace(remote.wire, timeout=0.4)
+        service.change = lambda answer: stuck.wait(PATIENCE)
         with pytest.raises(BadInputError, match=r"did not answer /v1/predict within 0\.4 s"):
             remote.start(clip[0], seed=0).step(clip[1][:, :1])
         stuck.set()
