@@ -6,7 +6,7 @@
 
 import { Drift } from "./drift.js";
 
-const PATIENCE_MS = 8000;
+const PATIENCE_MS = 30000;
 
 const event = (target, name) => new Promise((resolve, reject) => {
   const done = (settle, value) => {

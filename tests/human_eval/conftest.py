@@ -1,19 +1,25 @@
-"""Studies to try the server with, on SQLite and on a PostgreSQL server of our own."""
+"""Studies to try the server with, on SQLite and on a PostgreSQL server of our own, and raters."""
 
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 from uuid import uuid4
 
+import httpx
 import psycopg
 import pytest
+from starlette.applications import Starlette
 
+from dojobench.human_eval.app import create_app
 from dojobench.human_eval.catalog import CatalogClip, Gold, write_catalog
+from dojobench.human_eval.site import Settings
 from dojobench.human_eval.study_file import (
     AxesPart,
     AxisPart,
@@ -25,6 +31,7 @@ from dojobench.human_eval.study_file import (
     write_study,
 )
 
+ORGANISER = "open-sesame"
 MakeStudy = Callable[..., Path]
 
 
@@ -177,3 +184,110 @@ def database(request: pytest.FixtureRequest) -> str | None:
         return None
     address: str = request.getfixturevalue("postgres")
     return address
+
+
+@pytest.fixture
+def app(make_study: MakeStudy, database: str | None) -> Starlette:
+    """Makes an application on each database in turn."""
+    return create_app(make_study(), database=database, organiser_token=ORGANISER)
+
+
+@pytest.fixture
+def small(make_study: MakeStudy) -> Callable[..., Starlette]:
+    """Makes an application on SQLite with other settings."""
+
+    def make(study: dict[str, Any] | None = None, **settings: Any) -> Starlette:
+        folder = make_study(**(study or {}))
+        return create_app(folder, organiser_token=ORGANISER, settings=Settings(**settings))
+
+    return make
+
+
+@pytest.fixture
+def bodies() -> Callable[[Starlette], list[dict[str, Any]]]:
+    """Gives what the log of an application holds, what was erased left out."""
+
+    def read(app: Starlette) -> list[dict[str, Any]]:
+        found = app.state.site.running.store.events()
+        return [dict(event.body) for event in found if event.body is not None]
+
+    return read
+
+
+class _Recording(httpx.ASGITransport):
+    """Keeps every response."""
+
+    def __init__(self, app: Starlette, kept: list[httpx.Response]) -> None:
+        super().__init__(app=app, raise_app_exceptions=False)
+        self.kept = kept
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        await response.aread()
+        response.request = request
+        self.kept.append(response)
+        return response
+
+
+class RaterClient(httpx.AsyncClient):
+    """A rater's browser as far as HTTP goes."""
+
+    BASE: ClassVar = "http://study.test"
+    RIGHT: ClassVar = {"vanish": "right", "command": "left", "same": "tie"}
+
+    def __init__(
+        self, app: Starlette, kept: list[httpx.Response] | None = None, **more: Any
+    ) -> None:
+        transport = _Recording(app, [] if kept is None else kept)
+        values = {"headers": {"Origin": self.BASE}, "follow_redirects": True, **more}
+        super().__init__(transport=transport, base_url=self.BASE, **values)
+
+    async def enter(self, **form: str) -> httpx.Response:
+        """Agrees and answers the training; gives the first trial's page."""
+        found = await self.post("/consent", data={"agree": "yes", "language": "en", **form})
+        if str(found.url).endswith("/training"):
+            found = await self.post("/training", data=self.RIGHT)
+        return found
+
+    async def answer(self, page: httpx.Response, **more: object) -> httpx.Response:
+        """Votes on a trial's page."""
+        accepted = {"Accept": "application/json"}
+        return await self.post("/vote", json=self.ballot(page, **more), headers=accepted)
+
+    async def whole_study(self) -> httpx.Response:
+        """Answers trials until there is none; gives the last page."""
+        page = await self.enter()
+        while page.url.path == "/trial":
+            stored = await self.answer(page)
+            page = await self.get(f"/{stored.json()['next']}")
+        return page
+
+    @staticmethod
+    def token_of(page: httpx.Response) -> str:
+        """The token of a page's form."""
+        return str(re.search(r'name="token" value="([^"]+)"', page.text)[1])
+
+    @staticmethod
+    def media_of(page: httpx.Response) -> list[str]:
+        """Addresses of a trial's media."""
+        return sorted(set(re.findall(r"media/[0-9a-f]{64}", page.text)))
+
+    @classmethod
+    def ballot(cls, page: httpx.Response, **more: object) -> dict[str, object]:
+        """What the script sends for a trial's page."""
+        return {
+            "token": cls.token_of(page),
+            "answers": {"physics": "left", "action": "tie"},
+            "break_at": {"left": None, "right": 0.35},
+            "drift_frames": 0.2,
+            "seconds": 0.0,
+            "plays": 1,
+            "dropped_frames": 0,
+            **more,
+        }
+
+
+@pytest.fixture
+def browse() -> type[RaterClient]:
+    """Gives the rater's browser: ``async with browse(app) as client``."""
+    return RaterClient

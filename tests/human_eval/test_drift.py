@@ -11,6 +11,9 @@ from dojobench.human_eval.vote_form import read_vote
 
 pytestmark = pytest.mark.browser
 
+PATIENCE = 300_000
+"""Milliseconds after which a browser hangs."""
+
 FRAME = 100.0
 """Milliseconds of a frame in these tests."""
 
@@ -27,8 +30,11 @@ def page(chromium: str) -> Iterator[Any]:
     code = (files("dojobench.human_eval") / "static" / "drift.js").read_text()
     with api.sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=arguments, timeout=PATIENCE
+        )
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE)
         page.add_script_tag(
             content=f"{code}\nObject.assign(window, {{ largestGap, Drift }});", type="module"
         )

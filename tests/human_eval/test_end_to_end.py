@@ -19,13 +19,13 @@ from dojobench.cli import main
 from dojobench.human_eval.texts import fill, load_texts
 from dojobench.human_eval.training import ANSWERS
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(3000)]
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 MODELS = ("hold", "blurred-oracle", "under-react")
 TRIALS = 12
 FRAMES = 12
-PATIENCE = 60_000
+PATIENCE = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def served(study: Path, tmp_path: Path, database: str | None) -> Iterator[tuple[
     ) as server:
         assert server.stdout is not None
         try:
-            ready, _, _ = select.select([server.stdout], [], [], 120)
+            ready, _, _ = select.select([server.stdout], [], [], PATIENCE / 1000)
             assert ready
             found = re.search(r"http://\S+", server.stdout.readline())
             assert found
@@ -68,7 +68,9 @@ def served(study: Path, tmp_path: Path, database: str | None) -> Iterator[tuple[
 def browser(chromium: str) -> Iterator[Any]:
     api = pytest.importorskip("playwright.sync_api")
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=ARGUMENTS, timeout=PATIENCE
+        )
         yield browser
         browser.close()
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import anyio
 import httpx
-import pytest
 from starlette.applications import Starlette
 
 from dojobench.human_eval.app import create_app
@@ -22,11 +21,6 @@ MEASURED = {
     "dropped_frames": 0, "flags": [],
 }  # fmt: skip
 ORGANISER = "open-sesame"
-
-
-@pytest.fixture
-def app(make_study: Callable[..., Path], database: str | None) -> Starlette:
-    return create_app(make_study(), database=database, organiser_token=ORGANISER)
 
 
 def fill(running: RunningStudy, raters: int, trials: int = 12) -> list[str]:
