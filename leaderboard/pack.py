@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import lzma
 import re
 import shutil
 import tempfile
@@ -18,7 +19,10 @@ from dojobench.leaderboard.submission import (
     CARD_FILE,
     ID_PATTERN,
     LIMITS,
+    PACKED_ABOVE,
+    PACKED_RECORDS_FILE,
     PREFERENCES_FILE,
+    RECORDS_FILE,
     RUN_FILES,
     RUNS_FOLDER,
     SPEED_FILE,
@@ -47,6 +51,7 @@ class PackConfig:
         preferences: A study's findings.
         videos: ``none``, or ``copy`` to put the predicted videos beside the records.
         videos_at: Address where the videos of the runs can be had.
+        compress_above: Bytes above which a run's records are compressed.
     """
 
     runs: tuple[Path, ...]
@@ -56,6 +61,7 @@ class PackConfig:
     preferences: Path | None = None
     videos: str = "none"
     videos_at: str | None = None
+    compress_above: int = PACKED_ABOVE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +135,8 @@ def _write(
     for source in sources:
         for file in source.names:
             content = _read(source.folder / file, LIMITS[file])
+            if file == RECORDS_FILE and len(content) > config.compress_above:
+                file, content = PACKED_RECORDS_FILE, lzma.compress(content)
             put(f"{RUNS_FOLDER}/{source.entry.name}/{file}", content)
     if config.preferences is not None:
         from dojobench.human_eval.preferences import read_preferences

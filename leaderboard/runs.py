@@ -7,9 +7,11 @@ from pydantic import BaseModel, ValidationError
 
 from dojobench.benchmarks.records import Record, Run, RunMeta, Summary
 from dojobench.leaderboard.card import field_error
-from dojobench.leaderboard.safe_files import parse_json, shown
+from dojobench.leaderboard.safe_files import parse_json, shown, unpack_xz
 from dojobench.leaderboard.submission import (
     LIMITS,
+    PACKED_RECORDS_FILE,
+    RECORDS_FILE,
     RUNS_FOLDER,
     RunEntry,
     Submission,
@@ -61,8 +63,8 @@ def read_run(submission: Submission, entry: RunEntry) -> SubmittedRun:
     folder = submission.folder
     _, meta = read_part(folder, run_file(entry, "run.json"), RunMeta)
     _, summary = read_part(folder, run_file(entry, "summary.json"), Summary)
-    path = run_file(entry, "records.jsonl")
-    records = parse_records(folder.read(path, LIMITS["records.jsonl"]), path)
+    content, path = read_records(submission, entry)
+    records = parse_records(content, path)
     expected = {(clip, seed) for seed in meta.seeds for clip in meta.clip_ids}
     if len(expected) < len(meta.seeds) * len(meta.clip_ids):
         raise Refused(
@@ -79,6 +81,22 @@ def read_run(submission: Submission, entry: RunEntry) -> SubmittedRun:
             )
     run = Run(folder.root / RUNS_FOLDER / entry.name, meta, records, torn=False)
     return SubmittedRun(entry=entry, run=run, summary=summary)
+
+
+def read_records(submission: Submission, entry: RunEntry) -> tuple[bytes, str]:
+    """Reads a run's records, unpacked where they lie there compressed.
+
+    Returns:
+        Their text, and the file's path within the submission.
+
+    Raises:
+        Refused: If the file is missing, too large or damaged.
+    """
+    path, packed = run_file(entry, RECORDS_FILE), run_file(entry, PACKED_RECORDS_FILE)
+    if packed not in submission.file.files:
+        return submission.folder.read(path, LIMITS[RECORDS_FILE]), path
+    content = submission.folder.read(packed, LIMITS[PACKED_RECORDS_FILE])
+    return unpack_xz(content, LIMITS[RECORDS_FILE], packed), packed
 
 
 def read_summary(submission: Submission, entry: RunEntry) -> tuple[RunMeta, Summary]:

@@ -6,6 +6,7 @@ ends in a traceback.
 
 import hashlib
 import json
+import lzma
 import os
 import re
 import stat
@@ -20,7 +21,7 @@ MAX_ENTRIES = 50_000
 MAX_DEPTH = 4
 MAX_NESTING = 24
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_BLOCK = 1 << 20
+_XZ_MEMORY = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +77,34 @@ def open_folder(root: Path) -> SafeFolder:
             "of it (.zip, .tar, .tar.gz).",
         )
     return SafeFolder(root=root, sizes=dict(sorted(_walk(root, "", 0, [0]))))
+
+
+def unpack_xz(content: bytes, limit: int, where: str) -> bytes:
+    """Unpacks one xz stream of at most ``limit`` bytes, in bounded memory.
+
+    Raises:
+        Refused: If it is damaged, cut off, followed by something, or unpacks to more.
+    """
+    packed = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+    try:
+        text = packed.decompress(content, max_length=limit + 1)
+    except lzma.LZMAError as error:
+        raise Refused(
+            "DB-S015",
+            f"{where} is damaged and cannot be unpacked; pack the run again.",
+            where,
+        ) from error
+    if len(text) > limit:
+        raise Refused(
+            "DB-S005",
+            f"{where} unpacks to more than {limit / 2**20:g} MiB, the most that such a file may "
+            "have; ask the maintainers.",
+            where,
+        )
+    if not packed.eof or packed.unused_data:
+        fault = "is followed by something else" if packed.eof else "is cut off"
+        raise Refused("DB-S015", f"{where} {fault}; pack the run again.", where)
+    return text
 
 
 def _walk(folder: Path, prefix: str, depth: int, seen: list[int]) -> Iterator[tuple[str, int]]:

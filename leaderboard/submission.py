@@ -6,7 +6,7 @@
       submission.json           what is in it, with the hash of every file
       card.toml                 the card as it was given
       runs/<name>/run.json      what was run; <name> is <suite>.<benchmark>
-      runs/<name>/records.jsonl one line a clip and seed
+      runs/<name>/records.jsonl one line a clip and seed; as records.jsonl.xz where it is long
       runs/<name>/summary.json  derived from the records
       runs/<name>/speed.json    instead of these three, in a speed measurement
       preferences.json          optional, of a human study
@@ -38,7 +38,9 @@ STATUS_FILE = "status.json"
 ATTESTATION_FILE = "attestation.json"
 RUNS_FOLDER = "runs"
 VIDEOS_FOLDER = "videos"
-RUN_FILES = ("run.json", "records.jsonl", "summary.json")
+RECORDS_FILE = "records.jsonl"
+PACKED_RECORDS_FILE = "records.jsonl.xz"
+RUN_FILES = ("run.json", RECORDS_FILE, "summary.json")
 SPEED_FILE = "speed.json"
 MAINTAINERS_FILES = (STATUS_FILE, ATTESTATION_FILE)
 
@@ -50,11 +52,14 @@ LIMITS: dict[str, int] = {
     STATUS_FILE: MIB // 16,
     ATTESTATION_FILE: 16 * MIB,
     "run.json": 8 * MIB,
-    "records.jsonl": 64 * MIB,
+    RECORDS_FILE: 64 * MIB,
+    PACKED_RECORDS_FILE: 16 * MIB,
     "summary.json": 32 * MIB,
     SPEED_FILE: 8 * MIB,
 }
 """Most bytes of each file, by its name."""
+PACKED_ABOVE = 4 * MIB
+"""Bytes of records above which `submit pack` compresses them: they go into git."""
 MAX_TOTAL = 192 * MIB
 """Most bytes of all files but videos."""
 MAX_VIDEO = 256 * MIB
@@ -345,7 +350,12 @@ def expected_files(file: SubmissionFile) -> Iterable[str]:
     """Names the files that ``submission.json`` has to list."""
     yield CARD_FILE
     for run in file.runs:
-        names = (SPEED_FILE,) if run.benchmark == "speed" else RUN_FILES
-        yield from (f"{RUNS_FOLDER}/{run.name}/{name}" for name in names)
+        folder = f"{RUNS_FOLDER}/{run.name}"
+        if run.benchmark == "speed":
+            yield f"{folder}/{SPEED_FILE}"
+            continue
+        for name in RUN_FILES:
+            packed = name == RECORDS_FILE and f"{folder}/{PACKED_RECORDS_FILE}" in file.files
+            yield f"{folder}/{PACKED_RECORDS_FILE if packed else name}"
     if PREFERENCES_FILE in file.files:
         yield PREFERENCES_FILE

@@ -8,6 +8,7 @@ summary or the card has to be refused, whether or not the hashes were made right
 import argparse
 import importlib.util
 import json
+import lzma
 import random
 import shutil
 import sys
@@ -96,12 +97,14 @@ def spoil(folder: Path, dice: random.Random, reseal: Any) -> str:
     before = file.read_bytes()
     if dice.random() < 0.5 or file.suffix == ".toml":
         after = mutate_bytes(before, dice)
-    elif file.suffix == ".jsonl":
-        lines = before.decode().splitlines()
+    elif ".jsonl" in file.suffixes:
+        packed = file.suffix == ".xz"
+        lines = (lzma.decompress(before) if packed else before).decode().splitlines()
         for _ in range(dice.randint(1, 3)):
             at = dice.randrange(len(lines))
             lines[at] = json.dumps(mutate_value(json.loads(lines[at]), dice))
         after = ("\n".join(lines) + "\n").encode("utf-8", "surrogatepass")
+        after = lzma.compress(after) if packed else after
     else:
         after = json.dumps(mutate_value(json.loads(before), dice)).encode("utf-8", "surrogatepass")
     file.write_bytes(after)
@@ -129,12 +132,20 @@ def without_reasons(value: Any) -> Any:
     return found
 
 
+def record_lines(run: Path) -> list[bytes]:
+    """Reads records, packed or not."""
+    plain = run / "records.jsonl"
+    if plain.is_file():
+        return plain.read_bytes().splitlines()
+    return lzma.decompress(plain.with_name("records.jsonl.xz").read_bytes()).splitlines()
+
+
 def same_meaning(folder: Path, original: Path) -> bool:
     """Says whether card, records and summary say what they said.
 
     Rounding, comments and the wording of why something was not computed apart.
     """
-    from dojobench.benchmarks.records import Summary
+    from dojobench.benchmarks.records import Record, Summary
     from dojobench.leaderboard.card import parse_card
     from dojobench.leaderboard.check_records import _difference
 
@@ -150,8 +161,8 @@ def same_meaning(folder: Path, original: Path) -> bool:
     ]
     rows = [
         [
-            without_reasons(json.loads(line))
-            for line in (each / run / "records.jsonl").read_bytes().splitlines()
+            without_reasons(Record.model_validate_json(line).model_dump(mode="json"))
+            for line in record_lines(each / run)
         ]
         for each in (folder, original)
     ]
@@ -194,18 +205,26 @@ def main() -> int:
         root = Path(temporary)
         run = made.FakeRun(suite=small).write(root / "run")
         (root / "card.toml").write_text(made.CARD)
-        original, _ = made.pack(
-            made.PackConfig(
-                runs=(run,), card=root / "card.toml", out=root / "my-model-1", id="my-model-1"
-            ),
-            made.keep,
-        )
-        assert check(original, config).accepted
+        originals = [
+            made.pack(
+                made.PackConfig(
+                    runs=(run,),
+                    card=root / "card.toml",
+                    out=root / f"packed-above-{limit}" / "my-model-1",
+                    id="my-model-1",
+                    compress_above=limit,
+                ),
+                made.keep,
+            )[0]
+            for limit in (2**30, 1)
+        ]
+        assert all(check(each, config).accepted for each in originals)
         ends = time.monotonic() + 60 * arguments.minutes
         number = arguments.seed
         while time.monotonic() < ends:
             number += 1
             dice = random.Random(number)
+            original = originals[number % 2]
             folder = root / "fuzzed" / original.name
             shutil.copytree(original, folder)
             what = spoil(folder, dice, reseal_all)

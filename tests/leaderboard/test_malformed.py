@@ -5,6 +5,7 @@ them anew, and read what changed.
 """
 
 import json
+import lzma
 import os
 import re
 import shutil
@@ -84,6 +85,30 @@ def record(change: Callable[[dict[str, Any]], object], line: int = 0) -> Spoil:
         file.write_text("\n".join(lines) + "\n")
 
     return spoil
+
+
+def packed(
+    change: Callable[[bytes], bytes] = lambda content: content, *, beside: bool = False
+) -> Spoil:
+    """Compresses the records, and changes what comes of it."""
+
+    def spoil(folder: Path) -> None:
+        plain, file = folder / RECORDS, folder / SUBMISSION
+        xz = plain.with_name("records.jsonl.xz")
+        xz.write_bytes(change(lzma.compress(plain.read_bytes())))
+        listed = json.loads(file.read_text())
+        listed["files"][f"{RECORDS}.xz"] = {"bytes": 0, "sha256": "0" * 64}
+        if not beside:
+            plain.unlink()
+            del listed["files"][RECORDS]
+        file.write_text(json.dumps(listed))
+
+    return spoil
+
+
+def bomb(_: bytes) -> bytes:
+    """Some kilobytes that unpack to more than any records may have."""
+    return lzma.compress(b"\n" * (65 * 2**20))
 
 
 SUBMISSION, META, RECORDS = "submission.json", f"{RUN}/run.json", f"{RUN}/records.jsonl"
@@ -189,6 +214,14 @@ CASES: dict[str, tuple[Spoil, str, bool]] = {
     "negative timings": (
         record(lambda r: r["timings"].update(steps_s=[-1.0])), "DB-C310", True,
     ),
+    "packed records that are no xz": (packed(lambda c: b"PK" + c), "DB-S015", True),
+    "packed records with a damaged middle": (
+        packed(lambda c: c[:2000] + bytes(50) + c[2050:]), "DB-S015", True,
+    ),
+    "packed records that are cut off": (packed(lambda c: c[: len(c) // 2]), "DB-S015", True),
+    "packed records with more behind them": (packed(lambda c: c + c), "DB-S015", True),
+    "packed records that unpack to a flood": (packed(bomb), "DB-S005", True),
+    "records both packed and plain": (packed(beside=True), "DB-S003", True),
     "no run.json": (gone(META), "DB-S004", False),
     "run.json of another format": (js(META, lambda m: m.update(format=7)), "DB-S009", True),
     "run.json with an unknown field": (js(META, lambda m: m.update(trust="me")), "DB-S008", True),

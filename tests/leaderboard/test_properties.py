@@ -1,6 +1,7 @@
 """Whatever bytes come, the reader answers with a value or a refusal, and the checker a verdict."""
 
 import json
+import lzma
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from dojobench.leaderboard.codes import CODES
 from dojobench.leaderboard.comment import escape
 from dojobench.leaderboard.draw import draw
 from dojobench.leaderboard.runs import parse_records
-from dojobench.leaderboard.safe_files import parse_json, shown
+from dojobench.leaderboard.safe_files import parse_json, shown, unpack_xz
 from dojobench.leaderboard.submission import SubmissionFile, parse_part
 from dojobench.leaderboard.verdict import Finding, Refused, ordered
 
@@ -80,6 +81,22 @@ def test_any_bytes_are_records_or_refused(data: bytes) -> None:
     else:
         codes = set()
     assert codes <= {"DB-R201", "DB-R203", "DB-S005"}
+
+
+@given(st.binary(max_size=300), st.integers(0, 400), st.booleans())
+def test_any_bytes_unpack_within_the_limit_or_are_refused(
+    data: bytes, limit: int, packed: bool
+) -> None:
+    content = lzma.compress(data) if packed else data
+    try:
+        found = unpack_xz(content, limit, "records.jsonl.xz")
+    except Refused as error:
+        assert error.code == ("DB-S005" if packed else "DB-S015")
+        assert not packed or len(data) > limit
+    else:
+        assert packed
+        assert found == data
+        assert len(found) <= limit
 
 
 @settings(max_examples=25)

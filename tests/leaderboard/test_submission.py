@@ -66,6 +66,21 @@ def test_packing_twice_gives_the_same_bytes(honest: Path, tmp_path: Path) -> Non
             assert (again / file.relative_to(honest)).read_bytes() == file.read_bytes()
 
 
+def test_long_records_are_packed_and_read_like_plain_ones(
+    honest: Path, tmp_path: Path, verdict_of: Make
+) -> None:
+    run, card, out = honest.parent / "run", honest.parent / "card.toml", tmp_path / "my-model-1"
+    config = PackConfig(runs=(run,), card=card, out=out, id="my-model-1", compress_above=1000)
+    folder, _ = pack(config, accept)
+    name = "runs/dojo-mini.fidelity/records.jsonl"
+    assert not (folder / name).exists()
+    assert (folder / f"{name}.xz").stat().st_size < (honest / name).stat().st_size / 2
+    assert f"{name}.xz" in json.loads((folder / "submission.json").read_text())["files"]
+    found, plain = verdict_of(folder), verdict_of(honest)
+    assert found.accepted
+    assert found.findings == plain.findings
+
+
 def test_pack_leaves_nothing_where_the_check_refuses(
     fake_run: Make, honest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
