@@ -1,8 +1,10 @@
 """The server is killed at random moments under load: what was acknowledged is in the log."""
 
+import contextlib
 import random
 import re
 import select
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +22,15 @@ RIGHT = {"vanish": "right", "command": "left", "same": "tie"}
 RATERS = 6
 
 
+def free_port() -> int:
+    """A port below those that the system hands out, so that none is lost between two lives."""
+    for port in random.sample(range(10_000, 30_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("there is no free port")
+
+
 class Served:
     """A server process of its own, on a port that stays the same over its lives."""
 
@@ -34,7 +45,7 @@ class Served:
             str(folder),
             *where,
         ]
-        self.port = 0
+        self.port = free_port()
         self.process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
