@@ -11,6 +11,7 @@ range holds at the level (Mogstad, Romano, Shaikh and Wilhelm, *Review of Econom
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,8 +117,13 @@ class Comparison:
         ]
 
     def _critical(self, comparisons: int, level: float) -> float:
-        tail = (1 - level) / (2 * comparisons)
-        return float(student.isf(tail, self.clusters - 1))
+        return _student((1 - level) / (2 * comparisons), self.clusters - 1)
+
+
+@cache
+def _student(tail: float, freedom: int) -> float:
+    """Student's quantile; kept, because a thousand pages ask for the same few."""
+    return float(student.isf(tail, freedom))
 
 
 def groups_of(better: NDArray[np.bool_], order: NDArray[np.intp]) -> list[tuple[int, ...]]:

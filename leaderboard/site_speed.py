@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from scipy.stats import binom
@@ -142,8 +143,14 @@ def quantile_interval(
         Two of the values; NaN where there are too few of them for the level.
     """
     values, n = sorted(steps), len(steps)
-    tail = (1 - level) / 2
-    low, high = int(binom.ppf(tail, n, share)), int(binom.ppf(1 - tail, n, share)) + 1
+    low, high = _places(n, share, level)
     if low < 1 or high > n:
         return math.nan, math.nan
     return values[low - 1], values[high - 1]
+
+
+@cache
+def _places(n: int, share: float, level: float) -> tuple[int, int]:
+    """Gives the order statistics around a quantile, from 1; kept, as few differ."""
+    tail = (1 - level) / 2
+    return int(binom.ppf(tail, n, share)), int(binom.ppf(1 - tail, n, share)) + 1
