@@ -380,12 +380,15 @@ def test_axe_finds_nothing(tmp_path, chromium):
     path = tmp_path / "report.html"
     path.write_text(render(_full(tmp_path, analysis={"preset": "dreamdojo"}).analyze()))
     with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = play.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox"], timeout=600_000
+        )
         for scheme, width in (("light", 1280), ("dark", 390)):
             # The page allows no script at all, so the checker has to be let in.
             context = browser.new_context(
                 color_scheme=scheme, viewport={"width": width, "height": 900}, bypass_csp=True
             )
+            context.set_default_timeout(600_000)
             page = context.new_page()
             page.goto(path.as_uri())
             assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -12,6 +12,8 @@ from dojobench.leaderboard.site_build import BuildConfig, build
 from dojobench.leaderboard.site_serve import make_server
 
 pytestmark = pytest.mark.browser
+PATIENCE = 600_000
+"""Milliseconds after which a hang is one, however slow the machine."""
 PAGES = ["index.html", "suites/dojo-mini.html", "models/alpha-1.html", "compare.html",
          "published/dreamdojo.html", "speed.html", "human.html", "about.html"]  # fmt: skip
 TABLE = "#dojo-mini-fidelity-table"
@@ -40,9 +42,21 @@ def address(
 def browser(chromium: str) -> Iterator[object]:
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=chromium)
+        opened = started.chromium.launch(executable_path=chromium, timeout=PATIENCE)
         yield opened
         opened.close()
+
+
+@pytest.fixture
+def visit(browser: object) -> Callable[..., object]:
+    """Opens a page in a window of its own."""
+
+    def opened(**options: object) -> object:
+        context = browser.new_context(**options)
+        context.set_default_timeout(PATIENCE)
+        return context.new_page()
+
+    return opened
 
 
 def rows(page: object) -> list[str]:
@@ -51,8 +65,8 @@ def rows(page: object) -> list[str]:
     )
 
 
-def test_sort_filter_and_keyboard(browser: object, address: str) -> None:
-    page = browser.new_page()
+def test_sort_filter_and_keyboard(visit: Callable, address: str) -> None:
+    page = visit()
     faults: list[str] = []
     asked: list[str] = []
     page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
@@ -83,8 +97,8 @@ def test_sort_filter_and_keyboard(browser: object, address: str) -> None:
     assert all(url.startswith((address, "data:", "about:")) for url in asked)
 
 
-def test_the_first_tab_leads_to_the_content(browser: object, address: str) -> None:
-    page = browser.new_page()
+def test_the_first_tab_leads_to_the_content(visit: Callable, address: str) -> None:
+    page = visit()
     page.goto(address)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
@@ -92,8 +106,8 @@ def test_the_first_tab_leads_to_the_content(browser: object, address: str) -> No
     assert page.evaluate("document.activeElement.id") == "main"
 
 
-def test_compare_says_what_the_tables_say(browser: object, address: str) -> None:
-    page = browser.new_page()
+def test_compare_says_what_the_tables_say(visit: Callable, address: str) -> None:
+    page = visit()
     page.goto(f"{address}models/alpha-1.html")
     static = page.locator("tr", has=page.get_by_role("rowheader", name="beta", exact=True))
     ends = static.locator("td").nth(1).inner_text()
@@ -105,16 +119,14 @@ def test_compare_says_what_the_tables_say(browser: object, address: str) -> None
     page.get_by_label("Model 3").select_option("still-1")
     # Not wait_for_function, which the pages' own content policy forbids where it has to poll.
     heads = page.locator("#compared thead th")
-    pytest.importorskip("playwright.sync_api").expect(heads).to_have_count(4)
+    pytest.importorskip("playwright.sync_api").expect(heads).to_have_count(4, timeout=PATIENCE)
     assert "m=still-1" in page.url
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(browser: object, address: str, scheme: str) -> None:
+def test_axe_finds_nothing_serious(visit: Callable, address: str, scheme: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page = browser.new_context(
-        color_scheme=scheme, viewport={"width": 390, "height": 800}
-    ).new_page()
+    page = visit(color_scheme=scheme, viewport={"width": 390, "height": 800})
     for name in PAGES:
         page.goto(address + name)
         page.wait_for_load_state("networkidle")
@@ -128,8 +140,8 @@ def test_axe_finds_nothing_serious(browser: object, address: str, scheme: str) -
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
 
 
-def test_without_a_script_everything_is_there(browser: object, address: str) -> None:
-    page = browser.new_context(java_script_enabled=False).new_page()
+def test_without_a_script_everything_is_there(visit: Callable, address: str) -> None:
+    page = visit(java_script_enabled=False)
     page.goto(f"{address}suites/dojo-mini.html")
     assert page.locator(f"{TABLE} tbody tr").count() == 3
     assert page.locator(f"{TABLE} th button").count() == 0

@@ -31,11 +31,23 @@ class Slopes:
 
 
 class Tiny:
-    """Two nets that take turns; the noise and the dropout try both sources of chance."""
+    """Two nets that take turns; the noise and the dropout try both sources of chance.
+
+    Step ``held`` lasts until there is a file ``let_go``.
+    """
 
     name = "tiny"
 
-    def __init__(self, *, wait: float = 0.0, poison: range = range(0), rate: float = 1e-2) -> None:
+    def __init__(
+        self,
+        *,
+        wait: float = 0.0,
+        poison: range = range(0),
+        rate: float = 1e-2,
+        held: int | None = None,
+        let_go: Path = Path(),
+    ) -> None:
+        self.held, self.let_go = held, let_go
         torch.manual_seed(7)
         optimizer = OptimizerConfig(lr=rate, warmup=3, ema=0.9)
         net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.1), nn.Linear(8, 1))
@@ -54,6 +66,8 @@ class Tiny:
         self, player: str, batch: Batch, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         time.sleep(self.wait)
+        while self.seen == self.held and not self.let_go.exists():
+            time.sleep(0.02)
         inputs = batch["inputs"]
         noise = 0.1 * torch.randn(inputs.shape, generator=generator)
         error = (self.players[player].module(inputs + noise) - batch["targets"]).square().mean()
@@ -171,8 +185,8 @@ def test_killed_at_random_moments_it_resumes_exactly(
 ) -> None:
     train(Tiny(), loop(), tmp_path / "straight")
     folder = tmp_path / "killed"
-    for steps in (1, 9):
-        child = start(folder, "slow")
+    for steps, held in ((1, 7), (9, 15)):
+        child = start(folder, "slow", f"held={held}")
         wait_for_steps(child, folder, steps)
         time.sleep(random.uniform(0.0, 1.0))
         assert child.poll() is None, "it ended before it could be killed"
@@ -189,12 +203,13 @@ def test_killed_at_random_moments_it_resumes_exactly(
 def test_a_signal_stops_it_with_a_checkpoint(
     tmp_path: Path, number: signal.Signals, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    child = start(tmp_path, "slow")
+    child = start(tmp_path, "slow", "held=5")
     wait_for_steps(child, tmp_path, 3)
     child.send_signal(number)
+    (tmp_path / "let_go").touch()
     assert child.wait() == 75
     done = steps_logged(tmp_path)
-    assert 3 <= done[-1] < 30
+    assert done[-1] in (3, 4, 5, 6)
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
     assert saved["progress"]["step"] == done[-1]
 
@@ -202,7 +217,7 @@ def test_a_signal_stops_it_with_a_checkpoint(
 def test_only_one_process_trains_in_a_folder(
     tmp_path: Path, start: Callable[..., subprocess.Popen[bytes]]
 ) -> None:
-    child = start(tmp_path, "slow")
+    child = start(tmp_path, "slow", "held=3")
     wait_for_steps(child, tmp_path, 1)
     with pytest.raises(BadInputError, match="Another process is training in"):
         train(Tiny(), loop(), tmp_path)
@@ -436,7 +451,9 @@ def _child(folder: Path, words: list[str]) -> int:
         return False
 
     try:
-        stage = Tiny(wait=0.2 if "slow" in words else 0.0)
+        held = next((int(word[5:]) for word in words if word.startswith("held=")), None)
+        wait = 0.2 if "slow" in words else 0.0
+        stage = Tiny(wait=wait, held=held, let_go=folder / "let_go")
         result = train(stage, loop(tensorboard="board" in words), folder, until=fill_disk)
     except BadInputError as error:
         sys.stderr.write(f"{error}\n")

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,12 @@ SMALL = ["--config", "smoke", "--set", "data.frames=5"]
 
 
 class Line:
-    """Learns a straight line; the smallest stage there is."""
+    """Learns a straight line; the smallest stage there is. Its step 20 waits to be let go."""
 
     name = "line"
 
-    def __init__(self) -> None:
+    def __init__(self, let_go: threading.Event | None = None) -> None:
+        self.let_go, self.step = let_go, 0
         torch.manual_seed(0)
         self.players = {"net": Player(module=nn.Linear(1, 1), optimizer=OptimizerConfig())}
         self.source = self
@@ -43,12 +45,15 @@ class Line:
         return {"x": torch.full((size, 1), float(step % 7))}
 
     def turn(self, step: int) -> str:
+        self.step = step
         return "net"
 
     def loss(
         self, player: str, batch: Batch, generator: torch.Generator
     ) -> dict[str, torch.Tensor]:
         time.sleep(0.005)
+        if self.let_go is not None and self.step == 20:
+            assert self.let_go.wait(600)
         return {"total": (self.players["net"].module(batch["x"]) - batch["x"]).square().mean()}
 
     def validate(self, module: nn.Module) -> dict[str, float]:
@@ -62,9 +67,11 @@ class Line:
         return folder / "line.safetensors"
 
 
-def learn_line(recipe: Recipe, run: Path, until: Until) -> Path:
+def learn_line(
+    recipe: Recipe, run: Path, until: Until, let_go: threading.Event | None = None
+) -> Path:
     config = LoopConfig(steps=200, batch=2, device="cpu", tensorboard=False, log_every=1)
-    return finished(train(Line(), config, run / "line", until=until))
+    return finished(train(Line(let_go), config, run / "line", until=until))
 
 
 @pytest.fixture(autouse=True)
@@ -89,13 +96,17 @@ def test_stopped_by_the_clock_it_asks_to_be_started_again(
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, 130)]
 )
-def test_a_signal_has_its_exit_code(tmp_path: Path, number: signal.Signals, code: int) -> None:
-    log = tmp_path / "line" / "train.jsonl"
+def test_a_signal_has_its_exit_code(
+    tmp_path: Path, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, let_go = tmp_path / "line" / "train.jsonl", threading.Event()
+    monkeypatch.setitem(STAGES, "line", partial(learn_line, let_go=let_go))
 
     def send() -> None:
         while not log.exists() or log.stat().st_size < 1000:
             time.sleep(0.005)
         os.kill(os.getpid(), number)
+        let_go.set()
 
     former = signal.getsignal(number)
     sender = threading.Thread(target=send)

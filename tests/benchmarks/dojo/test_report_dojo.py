@@ -618,6 +618,9 @@ def test_measurements_under_different_conditions_are_called_out(
 
 # --- in a browser -------------------------------------------------------------------------
 
+PATIENCE = 600_000
+"""Milliseconds after which a hang is one, however slow the machine."""
+
 
 @pytest.fixture(scope="module")
 def visit(chromium: str, file: Path) -> Iterator[Callable[..., Any]]:
@@ -625,10 +628,13 @@ def visit(chromium: str, file: Path) -> Iterator[Callable[..., Any]]:
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
     faults, requests = [], []
     with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=arguments, timeout=PATIENCE
+        )
 
         def visited(**options: Any) -> Any:
             context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | options)
+            context.set_default_timeout(PATIENCE)
             opened = context.new_page()
             opened.on("pageerror", lambda error: faults.append(str(error)))
             opened.on("console", lambda line: faults.append(line.text))
@@ -678,7 +684,6 @@ def test_every_branch_moves_by_one_frame(visit: Callable[..., Any], page: Page) 
         opened.wait_for_function(
             "([a, k]) => a.dataset.drawn === k && a.dataset.frame === k",
             arg=[player.element_handle(), str(frame)],
-            timeout=10_000,
         )
         canvases = player.locator("canvas")
         assert canvases.count() == 8
