@@ -8,6 +8,7 @@ is read, changed or stopped.
 
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
@@ -23,7 +24,8 @@ from dojobench.protocol.errors import BadInputError
 from dojobench.slurm.child import bound_to_this
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
-_START_SECONDS = 30.0
+_START_SECONDS = 300.0
+_END_SECONDS = 60.0
 
 _CONFIG = """\
 ClusterName=one
@@ -51,7 +53,8 @@ SwitchType=switch/none
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_interval=2,sched_min_interval=0,bf_interval=2
 ReturnToService=2
-SlurmdTimeout=120
+SlurmdTimeout=300
+MessageTimeout=60
 KillWait=30
 InactiveLimit=0
 MinJobAge=600
@@ -137,7 +140,7 @@ class OneMachineCluster:
             env=os.environ | self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         if check and done.returncode:
@@ -151,7 +154,7 @@ class OneMachineCluster:
     def lose_node(self, node: str) -> None:
         """Ends a node as a power cut does: its daemon, its job steps and all that they run.
 
-        The controller, which would notice by itself after two minutes, is told.
+        The controller, which would notice by itself after five minutes, is told.
         """
         daemon = self._running.pop(node)
         doomed = [daemon.pid, *self._steps(node)]
@@ -232,7 +235,7 @@ class OneMachineCluster:
             )
 
     def _wait(self, what: str, ready: Callable[[], bool], *, patient: bool = False) -> None:
-        end = time.monotonic() + _START_SECONDS
+        end = time.monotonic() + (_END_SECONDS if patient else _START_SECONDS)
         while not ready():
             dead = [name for name, daemon in self._running.items() if daemon.poll() is not None]
             if patient and (dead or time.monotonic() > end):
@@ -281,14 +284,18 @@ def _user() -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [int(each.getsockname()[1]) for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """Gives ports below those that the system hands out.
+
+    So no other program is given one by chance, neither now nor while a node's daemon is away.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = secrets.choice(range(10_000, 30_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 def _descendants(pid: int) -> list[int]:

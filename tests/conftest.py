@@ -48,5 +48,6 @@ def slurm() -> Iterator["OneMachineCluster"]:
     if missing := missing_programs():
         _missing("slurm", f"{', '.join(missing)} is not installed (apt install slurm-wlm munge)")
     pytest.importorskip("submitit")
-    with OneMachineCluster() as cluster:
+    # Slurm forgets who may run a job after as many seconds: five are few on a busy machine.
+    with OneMachineCluster(restart_seconds=15) as cluster:
         yield cluster

@@ -6,10 +6,8 @@ The code is taken from the page; the three ways must give the same numbers.
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -79,24 +77,19 @@ def in_process(lab: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def address(lab: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     server = subprocess.Popen(
         [sys.executable, "-m", "dojobench.cli", "serve", "my_model:make", "radius=2",
-         "--port", str(port)],
-        cwd=lab,
+         "--port", "0"],
+        cwd=lab, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT,
     )  # fmt: skip
+    assert server.stdout is not None
     try:
-        for _ in range(300):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        yield f"ws://127.0.0.1:{port}"
+        match = re.search(r"ws://\S+", server.stdout.readline())
+        assert match is not None
+        yield match[0]
     finally:
         server.terminate()
-        server.wait(20)
+        server.communicate(timeout=600)
 
 
 def test_it_is_about_twenty_lines(lab: Path) -> None:

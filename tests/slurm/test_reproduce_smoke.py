@@ -1,8 +1,10 @@
 """``dojobench reproduce nano --smoke``: the whole chain in one process, and on a real Slurm."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,16 @@ from dojobench.reference_model.reproduction.table_plan import table_plan
 from dojobench.reference_model.reproduction.tables import TABLES
 from dojobench.reference_model.training.episodes import EpisodeStore
 from dojobench.reference_model.training.products import PRODUCTS, product
-from dojobench.slurm.job_state import now, read_state, state_file, update_state
+from dojobench.slurm.job_state import (
+    JobFile,
+    job_file,
+    now,
+    read_record,
+    read_state,
+    state_file,
+    update_state,
+    write_record,
+)
 from dojobench.slurm.nano import nano_plan
 from dojobench.slurm.one_machine import OneMachineCluster
 from dojobench.slurm.run_folder import prepare_run
@@ -54,7 +65,7 @@ def until(what: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_all_three_phases_lead_to_two_models_and_a_report(whole: Path) -> None:
     assert all((whole / product).exists() for product in PRODUCTS.values())
     for model in ("nano-teacher", "nano-student"):
@@ -65,7 +76,7 @@ def test_all_three_phases_lead_to_two_models_and_a_report(whole: Path) -> None:
     assert "<h1>" in (whole / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_the_command_says_where_models_and_report_are(
     whole: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,7 +90,7 @@ def test_the_command_says_where_models_and_report_are(
     assert f"Report: {whole / 'report.html'}" in said
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_table_of_trainings_that_share_a_run(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -114,7 +125,7 @@ def test_a_table_of_trainings_that_share_a_run(
     assert [file.read_bytes() for file in kept] == before
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_what_post_training_forgot_is_measured(whole: Path, tmp_path: Path) -> None:
     assert main(["reproduce", "retention", str(whole), "--out", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "retention.json").read_text(encoding="utf-8"))
@@ -124,7 +135,7 @@ def test_what_post_training_forgot_is_measured(whole: Path, tmp_path: Path) -> N
         assert lost["mean"] == pytest.approx(before - found["scores"][name]["mean"])
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_moves_are_read_with_their_true_motion(whole: Path) -> None:
     model = LatentActionModel.load(product(whole, "latent_actions"))
     group = EpisodeStore(product(whole, "data")).group("hand-val")
@@ -143,22 +154,57 @@ def cluster(slurm: OneMachineCluster) -> Iterator[OneMachineCluster]:
         yield slurm
 
 
+LINGERING = """
+import os, pathlib, signal, sys, time
+from dojobench.cli import main
+from dojobench.reference_model.training.training_log import TrainingLog
+
+note, write = pathlib.Path(sys.argv[1]), TrainingLog.write
+
+def linger(self, step, **values):
+    write(self, step, **values)
+    if step and "SLURM_RESTART_COUNT" not in os.environ and not note.exists():
+        asked, former = [], signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda *one: (asked.append(one), former(*one)))
+        note.write_text(str(step))
+        while not asked:
+            time.sleep(0.05)
+
+TrainingLog.write = linger
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def linger(run: Path) -> None:
+    """Has the first attempt linger at its first line of the log, so that it is killed there."""
+    path = job_file(run, KILLED)
+    job = read_record(JobFile, path)
+    words = job.argv[job.argv.index("train") :]
+    held = (sys.executable, "-c", LINGERING, str(run / "lingers"), *words)
+    write_record(path, replace(job, argv=held))
+
+
 @pytest.mark.slurm
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(5000)
 def test_on_slurm_a_killed_training_goes_on_and_ends_with_the_same_weights(
     cluster: OneMachineCluster, whole: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     words = ["reproduce", "nano", "--smoke", "--slurm", "--out", str(run)]
     assert main([*words, "--cpus", "1", "--memory-gb", "2"]) == 0
-    log = run / KILLED / "train.jsonl"
-    until(lambda: log.exists() and log.stat().st_size > 0, 900)
+    assert {row.name: row.state for row in status(run)}[KILLED] == "waiting"
+    linger(run)
+    until((run / "lingers").exists, 2000)
     ids = {row.name: row.slurm_id for row in status(run)}
     cluster.call("scontrol", "requeue", str(ids[KILLED]))
     over = {"done", "failed", "not run", "cancelled"}
-    until(lambda: all(row.state in over for row in status(run)), 900)
+    until(lambda: all(row.state in over for row in status(run)), 2000)
     assert {row.name: row.state for row in status(run) if row.state != "done"} == {}
     assert read_state(run, KILLED).attempts == 2
+    log = [json.loads(line) for line in (run / KILLED / "train.jsonl").open()]
+    assert [line["step"] for line in log if line.get("event") == "resume"] == [
+        int((run / "lingers").read_text())
+    ]
     for stage in ("posttrain", "self_forcing"):
         assert weights(run / PRODUCTS[stage]) == weights(whole / PRODUCTS[stage])
     assert (run / "report.html").exists()
