@@ -8,16 +8,20 @@ harness writes them, and the same code writes the summary.
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.random import default_rng
 
 from dojobench.benchmarks.records import Record, Run, RunMeta
 from dojobench.benchmarks.summary import summarise
+from dojobench.cli import main
+from dojobench.human_eval.study_file import Study, write_study
+from dojobench.human_eval.vote_chain import genesis, make_event, to_line
 from dojobench.leaderboard.card import CARD_TEMPLATE
 from dojobench.leaderboard.check import CheckConfig, check
 from dojobench.leaderboard.known_suites import KnownSuite, known_suite
@@ -249,3 +253,59 @@ def codes(verdict_of: Callable[..., Verdict]) -> Callable[..., set[str]]:
         return {each.code for each in verdict.findings if each.level == level}
 
     return find
+
+
+def simulated_study(folder: Path, models: Sequence[str], seed: int = 0) -> Path:
+    """A study in which later models are better, raters and clips differ, and some votes are ties.
+
+    Returns:
+        The ``preferences.json`` that ``dojobench study analyze`` wrote.
+    """
+    plan = Study.model_validate({
+        "study": {"title": "Which one moves like the world?", "suite": "dojo-mini"},
+        "models": [{"name": name, "source": f"runs/{name}"} for name in models],
+        "axes": {"physics": {"question": "physics?"}, "action": {"question": "action?"}},
+        "trials": {"pairs": 10},
+        "analysis": {"bootstrap": 100},
+    })  # fmt: skip
+    folder.mkdir()
+    found = write_study(plan, folder)
+    header = {"format": 1, "kind": "dojobench-votes", "study": found, "consent_version": "1"}
+    lines, prev, dice = [json.dumps({**header, "created": "x"})], genesis(found), default_rng(seed)
+    taste = dice.normal(0, 0.4, (8, len(models))) + dice.normal(0, 0.4, (10, 1, len(models)))
+    places = [
+        (rater, clip, a, b, axis)
+        for rater in range(8)
+        for clip in range(10)
+        for a in range(len(models))
+        for b in range(a)
+        for axis in ("physics", "action")
+    ]
+    for n, (rater, clip, a, b, axis) in enumerate(places, start=1):
+        left, right = (a, b) if dice.random() < 0.5 else (b, a)
+        gap = left - right + taste[clip, rater, left] - taste[clip, rater, right]
+        odds = np.exp([gap / 2, -gap / 2, -1, -3])
+        body = {
+            "rater": f"r_{rater}", "trial": f"t{rater}-{clip}-{a}-{b}", "pair": "p0",
+            "clip": f"c{clip}", "left": models[left], "right": models[right], "kind": "ordinary",
+            "gold_answer": None, "arm": "random", "axis": axis,
+            "answer": str(dice.choice(["left", "right", "tie", "unsure"], p=odds / odds.sum())),
+            "break_at": {"left": None, "right": None}, "drift_frames": 0.1, "seconds": 9.0,
+            "plays": 2, "flags": [],
+        }  # fmt: skip
+        event = make_event(
+            n=n, prev=prev, time="2026-11-10T12:00:00Z", type="vote", salt=f"{n:032x}", body=body
+        )
+        prev = event.hash
+        lines.append(json.dumps(to_line(event)))
+    log = folder / "votes.jsonl"
+    log.write_text("\n".join(lines) + "\n")
+    out = folder / "results"
+    assert main(["study", "analyze", str(log), "--study", str(folder), "--out", str(out)]) == 0
+    return out / "preferences.json"
+
+
+@pytest.fixture
+def study() -> Callable[..., Path]:
+    """Makes ``preferences.json`` of a simulated study of models, worst first."""
+    return simulated_study
