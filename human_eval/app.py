@@ -25,6 +25,7 @@ from dojobench.human_eval.running_study import RunningStudy
 from dojobench.human_eval.site import Refusal, Settings, Site, refuse
 from dojobench.human_eval.stopping import watch
 from dojobench.human_eval.store import Store
+from dojobench.human_eval.texts import check_texts
 
 _STATIC = Path(__file__).resolve().parent / "static"
 
@@ -59,9 +60,12 @@ def create_app(
         settings: How to serve; the defaults where left out.
 
     Raises:
-        BadInputError: If the folder is no study, or the database belongs to another one.
+        BadInputError: If the folder is no study, or the database belongs to another one,
+            or a text that it names is missing.
     """
     opened = open_study(study_dir)
+    plan = opened.study
+    check_texts(plan.study.languages, plan.axes.questions.values())
     keyring = Keyring(read_key(study_dir))
     store = Store(open_engine(study_dir, database), keyring, opened.hash)
     running = RunningStudy(opened, store, keyring)

@@ -55,6 +55,7 @@ from dojobench.human_eval.study_file import (
     TrialsPart,
     write_study,
 )
+from dojobench.human_eval.texts import check_texts
 from dojobench.protocol.errors import BadInputError
 
 MEDIA_FACTS = "media.json"
@@ -121,6 +122,7 @@ def create_study(
     """
     if out.exists():
         raise BadInputError(f"{out} exists; a study is made in a new folder")
+    check_texts(config.languages, config.axes)
     models = find_models(runs, suite)
     study = _plan(models, suite, config)
     records = choose_clips(models, suite, config.pairs, seed=config.seed)

@@ -5,6 +5,8 @@ transactions with it, and a vote that was acknowledged must stay. Writes begin w
 so that two of them wait for one another instead of failing half way.
 """
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +180,8 @@ def _sqlite(file: str | None, url: Any, create: bool) -> Engine:
         raise BadInputError("the votes need a database on disk; memory loses them")
     if not create and not Path(file).is_file():
         raise BadInputError(f"there is no vote database {file}; 'dojobench study serve' makes it")
+    if create:
+        _make_private(Path(file))
     arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
     engine = create_engine(url, connect_args=arguments, pool_size=8, max_overflow=40)
 
@@ -198,3 +202,9 @@ def _sqlite(file: str | None, url: Any, create: bool) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _make_private(file: Path) -> None:
+    """Makes a file that only its owner reads; the files that SQLite puts beside it are alike."""
+    with suppress(OSError):  # it is there, or opening it as a database says what is wrong
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL, 0o600))

@@ -2,6 +2,7 @@
 
 import hmac
 
+from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -65,8 +66,8 @@ async def exclude(request: Request) -> Response:
     if not reason:
         raise Refusal(400, "bad_request")
     site = site_of(request)
-    if not await off_loop(site.running.store.exclude, str(form.get("rater", "")), reason):
-        raise Refusal(404, "not_found")
+    if not await off_loop(site.running.store.exclude, _rater(form), reason):
+        raise Refusal(404, "no_rater")
     await off_loop(site.recent.forget)
     return goto("../organise")
 
@@ -76,7 +77,14 @@ async def erase(request: Request) -> Response:
     _check(request)
     form = await request.form(max_files=0, max_fields=5)
     site = site_of(request)
-    if await off_loop(site.running.store.erase, str(form.get("rater", "")).strip()) is None:
-        raise Refusal(404, "not_found")
+    if form.get("confirm") != "yes":
+        raise Refusal(400, "bad_request")
+    if await off_loop(site.running.store.erase, _rater(form)) is None:
+        raise Refusal(404, "no_rater")
     await off_loop(site.recent.forget)
     return goto("../organise")
+
+
+def _rater(form: FormData) -> str:
+    """The number that was typed or pasted, without what stands around it."""
+    return str(form.get("rater", "")).strip()

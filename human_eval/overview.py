@@ -73,6 +73,7 @@ class Overview:
         goal: Share of the planned votes that is there; ``None`` without such a rule.
         stopped: Whether a stopping rule has ended the study.
         pairs: Ordinary votes by pair: name, then one number per axis.
+        covered: By pair, the clips that have a vote, and those planned.
         islands: By axis, the groups of models that are not connected; one group: all are.
         hourly: Votes in the last hour.
         seconds: Median seconds of a trial.
@@ -93,6 +94,7 @@ class Overview:
     goal: float | None
     stopped: bool
     pairs: tuple[tuple[str, tuple[int, ...]], ...]
+    covered: Mapping[str, tuple[int, int]]
     islands: Mapping[str, tuple[tuple[str, ...], ...]]
     hourly: int
     seconds: float | None
@@ -124,6 +126,7 @@ def overview(running: RunningStudy) -> Overview:
         goal=goal,
         stopped=running.is_over,
         pairs=_pairs(running, counts),
+        covered=_covered(running, counts),
         islands=_islands(counts),
         hourly=hourly,
         seconds=_median([vote.seconds for vote in ends]),
@@ -220,6 +223,12 @@ def _pairs(running: RunningStudy, counts: Counts) -> tuple[tuple[str, tuple[int,
         (pair_name(running.plan, pair), tuple(int(axis[pair]) for axis in both))
         for pair in running.plan.clips
     )
+
+
+def _covered(running: RunningStudy, counts: Counts) -> dict[str, tuple[int, int]]:
+    seen = Counter(pair for pair, _ in counts.clips)
+    names = {pair_name(running.plan, pair): clips for pair, clips in running.plan.clips.items()}
+    return {name: (seen[name], len(clips)) for name, clips in names.items()}
 
 
 def _goal(running: RunningStudy, counts: Counts) -> float | None:

@@ -198,6 +198,7 @@ def _shown(site: Site, found: Assignment) -> dict[str, Any]:
         "left": url["left"], "right": url["right"], "actions": url["actions"],
         "reference": {**url["reference"], "kind": "truth" if clip.truth else "first_frame"},
         "frames": clip.frames, "rate": clip.rate, "axes": list(site.running.plan.axes),
+        "questions": site.running.study.axes.questions,
     }  # fmt: skip
 
 

@@ -88,6 +88,12 @@ class AxesPart(_Part):
         return self
 
     @property
+    def questions(self) -> dict[Axis, str]:
+        """Key of the question's text by axis, physics first."""
+        parts = ((axis, getattr(self, axis)) for axis in self.names)
+        return {axis: part.question for axis, part in parts}
+
+    @property
     def names(self) -> tuple[Axis, ...]:
         """The axes that are asked, physics first."""
         asked: list[Axis] = []
@@ -134,7 +140,7 @@ class ExclusionsPart(_Part):
     )
     min_seconds: float | None = Field(default=None, ge=0, description="least seconds for a vote")
     max_drift_frames: float | None = Field(
-        default=1.0, ge=0, description="most frames that the two videos may have drifted apart"
+        default=1.0, ge=0, description="most frames between two videos' pictures at one moment"
     )
     max_same_side: float | None = Field(
         default=None,

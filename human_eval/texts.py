@@ -5,7 +5,7 @@ A language is added by adding a file; nothing else knows which languages there a
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -48,6 +48,27 @@ def load_texts(language: str) -> dict[str, Any]:
             "human_eval/texts, or add a file there"
         )
     return tomllib.loads(entry.read_text("utf-8"))
+
+
+def check_texts(offered: Iterable[str], questions: Iterable[str]) -> None:
+    """Makes sure that a study's questions are there in all languages that it offers.
+
+    Args:
+        offered: Codes of the languages.
+        questions: Keys of the questions' texts, as ``study.toml`` names them.
+
+    Raises:
+        BadInputError: If a language or a question's text is missing.
+    """
+    asked = [key for question in questions for key in (question, f"{question}_help")]
+    for language in offered:
+        known = load_texts(language)["trial"]
+        for key in asked:
+            if not isinstance(known.get(key), str):
+                raise BadInputError(
+                    f"study.toml asks a question whose text '{key}' is missing below [trial] in "
+                    f"human_eval/texts/{language}.toml; add it there, or ask 'physics' or 'action'"
+                )
 
 
 def flat(texts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -200,7 +200,7 @@ const answered = (axis) => {
   $(`question-${axis}`).classList.remove("missing");
   $("fault").textContent = "";
   save();
-  say(`${texts[axis]} ${texts[`answer_${chosen(axis)}`]}`);
+  say(`${texts[trial.questions[axis]]} ${texts[`answer_${chosen(axis)}`]}`);
 };
 for (const axis of trial.axes) {
   for (const option of form.querySelectorAll(`input[name="${axis}"]`)) {
@@ -214,7 +214,7 @@ const missing = () => {
   const axis = trial.axes.find((each) => !chosen(each));
   if (!axis) return null;
   $(`question-${axis}`).classList.add("missing");
-  return [fill(texts.answer_first, { question: texts[axis] }), form.querySelector(`input[name="${axis}"]`)];
+  return [fill(texts.answer_first, { question: texts[trial.questions[axis]] }), form.querySelector(`input[name="${axis}"]`)];
 };
 const wait = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 const busy = (on) => {

@@ -94,6 +94,10 @@ def test_the_numbers_are_those_of_the_log(app: Starlette) -> None:
     assert found.trials == (36, 0, 12)
     assert found.votes["physics"] == {"ordinary": 24, "duplicate": 6, "gold": 6}
     assert sum(numbers[0] for _, numbers in found.pairs) == 24
+    bodies = [event.body for event in running.store.events() if event.type == "vote"]
+    clips = {(body["pair"], body["clip"]) for body in bodies if body["kind"] == "ordinary"}
+    for name, covered in found.covered.items():
+        assert covered == (sum(pair == name for pair, _ in clips), 8)
     assert all(len(islands) == 1 for islands in found.islands.values())
     line = next(line for line in found.lines if line.id == raters[0])
     assert line.gold == (2, 2)
@@ -114,11 +118,13 @@ def test_excluding_and_erasing_from_the_page(app: Starlette) -> None:
         ("POST", "/organise/exclude", {"rater": raters[0], "reason": " "}),
         ("POST", "/organise/exclude", {"rater": "r_none", "reason": "x"}),
         ("POST", "/organise/erase", {"rater": raters[1]}),
-        ("POST", "/organise/erase", {"rater": raters[1]}),
+        ("POST", "/organise/erase", {"rater": f" {raters[1]} ", "confirm": "yes"}),
+        ("POST", "/organise/erase", {"rater": raters[1], "confirm": "yes"}),
     )  # fmt: skip
-    assert [response.status_code for response in found] == [200, 200, 400, 404, 200, 404]
+    assert [response.status_code for response in found] == [200, 200, 400, 404, 400, 200, 404]
     assert "too fast" in found[1].text
-    assert raters[1] not in re.sub(r"<main.*?</main>", "", found[4].text)
+    assert raters[1] not in re.sub(r"<main.*?</main>", "", found[5].text)
+    assert "no rater with this number" in found[6].text
     assert [line["id"] for line in running.store.rater_table()] == [raters[0]]
     assert verify(running.store.events(), running.opened.hash, end=running.store.end()) == []
 

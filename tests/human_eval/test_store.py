@@ -58,6 +58,15 @@ def faults(running: RunningStudy) -> list[str]:
     return [fault.sentence for fault in found]
 
 
+def test_only_its_owner_reads_the_votes(make_study: Callable[..., Path]) -> None:
+    folder = make_study()
+    study, keyring = open_study(folder), Keyring(read_key(folder))
+    store = Store(open_engine(folder, None), keyring, study.hash)
+    modes = {path.stat().st_mode & 0o777 for path in folder.glob("votes.db*")}
+    store.close()
+    assert modes == {0o600}
+
+
 def test_a_vote_sent_twice_is_one_vote(open_running: Open) -> None:
     running = open_running()
     rater = enter(running)

@@ -4,7 +4,15 @@ import html5lib
 import pytest
 
 from dojobench.human_eval.pages import render
-from dojobench.human_eval.texts import DEFAULT_LANGUAGE, fill, flat, gaps, languages, load_texts
+from dojobench.human_eval.texts import (
+    DEFAULT_LANGUAGE,
+    check_texts,
+    fill,
+    flat,
+    gaps,
+    languages,
+    load_texts,
+)
 from dojobench.human_eval.training import ANSWERS, OPTIONS, wrong_answers
 from dojobench.protocol import BadInputError
 
@@ -20,6 +28,7 @@ TRIAL = {
     "frames": 29,
     "rate": 10.0,
     "axes": ["physics", "action"],
+    "questions": {"physics": "physics", "action": "action"},
 }
 PAGES = {
     "welcome": {"study": {"title": "S", "trials": 12, "minutes": 9, "consent_version": "1"}},
@@ -62,6 +71,22 @@ def test_an_unknown_language_is_refused_in_one_sentence() -> None:
         load_texts("xx")
     with pytest.raises(BadInputError, match="no texts"):
         load_texts("../texts/en")
+
+
+def test_a_question_without_a_text_is_refused_in_one_sentence() -> None:
+    check_texts(languages(), ("physics", "action"))
+    with pytest.raises(BadInputError, match=r"'taste' is missing below \[trial\] in .*en.toml"):
+        check_texts(("en",), ("physics", "taste"))
+    with pytest.raises(BadInputError, match="no texts in the language 'xx'"):
+        check_texts(("en", "xx"), ("physics",))
+
+
+def test_the_question_is_the_one_that_the_plan_names() -> None:
+    questions = {"physics": "action", "action": "action"}
+    html = render("trial", trial={**TRIAL, "questions": questions})
+    texts = load_texts("en")["trial"]
+    assert html.count(f"<legend>{texts['action']}</legend>") == 2
+    assert f"<legend>{texts['physics']}</legend>" not in html
 
 
 def test_gaps_are_filled_and_unfilled_ones_stay_visible() -> None:
