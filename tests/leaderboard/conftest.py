@@ -272,7 +272,7 @@ def simulated_study(folder: Path, models: Sequence[str], seed: int = 0) -> Path:
     found = write_study(plan, folder)
     header = {"format": 1, "kind": "dojobench-votes", "study": found, "consent_version": "1"}
     lines, prev, dice = [json.dumps({**header, "created": "x"})], genesis(found), default_rng(seed)
-    taste = dice.normal(0, 0.4, (8, len(models))) + dice.normal(0, 0.4, (10, 1, len(models)))
+    taste = dice.normal(0, 1.5, (8, len(models))) + dice.normal(0, 0.5, (10, 1, len(models)))
     places = [
         (rater, clip, a, b, axis)
         for rater in range(8)
