@@ -55,7 +55,7 @@ def demo(argv: list[str]) -> int:
 
 
 def _shipped() -> list[str]:
-    """Names the models that come with this installation; says what is missing."""
+    """Names the models that come with this installation; says in a sentence what is left out."""
     from dojobench.protocol.errors import BadInputError
     from dojobench.protocol.lookup import load_model
 
@@ -64,7 +64,7 @@ def _shipped() -> list[str]:
         try:
             load_model(name, {})
         except BadInputError as error:
-            print(f"Without {name}: {error}", file=sys.stderr)
+            print(f"{name} is left out of the demo: {error}", file=sys.stderr)
         else:
             there.append(name)
     return there
