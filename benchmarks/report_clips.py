@@ -8,14 +8,15 @@ fixed settings and no dates, so that the same run gives the same bytes.
 
 import base64
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import av
 import numpy as np
@@ -34,6 +35,9 @@ MAX_GRID_WIDTH = 960
 
 SMALL = 128
 """Smaller panes are enlarged by a whole factor up to this, or colours would smear in H.264."""
+
+Picture: TypeAlias = npt.NDArray[np.uint8]
+"""``[height, width, 3]``."""
 
 Layout = Literal["side", "stack"]
 """Truth, prediction and difference side by side, or prediction below truth."""
@@ -144,36 +148,11 @@ def compose(
     Raises:
         BadInputError: If a file is missing or broken, or the two differ in size or length.
     """
-    with _open(truth) as left, _open(prediction) as right, TemporaryDirectory() as folder:
-        rate = left.streams.video[0].average_rate or Fraction(10)
-        shape = left.streams.video[0]
-        size = _pane_size(shape.width, shape.height, columns)
-        whole = (3 * size[0], size[1]) if layout == "side" else (size[0], 2 * size[1])
-        count, last = 0, np.zeros((whole[1], whole[0], 3), dtype=np.uint8)
-        # The index is moved to the front at the end, which takes a file and not a buffer.
-        file = Path(folder) / "clip.mp4"
-        with av.open(str(file), "w", format="mp4", options=_MUXER) as out:
-            stream = _stream(out, rate, *whole)
-            for a, b in _pairs(left, right, truth, prediction):
-                given = count < context
-                if layout == "side":
-                    last = _panes(a, b, size, given=given)
-                else:
-                    last = _rows(a, b, size, columns, given=given)
-                out.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
-                count += 1
-            out.mux(stream.encode(None))
-        video = file.read_bytes()
-    if not count:
-        raise BadInputError(f"{truth} holds no frames; delete the run folder's videos and rerun")
-    return Composite(
-        video=video,
-        poster=_jpeg(last),
-        width=size[0],
-        height=size[1],
-        frames=count,
-        rate=float(rate),
-    )
+    files = (truth, prediction)
+    if layout == "side":
+        return _composed(files, (3, 1), _panes, context=context, columns=columns)
+    rows = partial(_rows, columns=columns)
+    return _composed(files, (1, 2), rows, context=context, columns=columns)
 
 
 def compose_row(truth: Path, predictions: Sequence[Path], *, context: int) -> Composite:
@@ -190,28 +169,48 @@ def compose_row(truth: Path, predictions: Sequence[Path], *, context: int) -> Co
     Raises:
         BadInputError: If a file is missing or broken, or two differ in size or length.
     """
+    files = (truth, *predictions)
+    return _composed(files, (len(files), 1), _row, context=context)
+
+
+def _composed(
+    files: Sequence[Path],
+    tiles: tuple[int, int],
+    arrange: Callable[..., Picture],
+    *,
+    context: int,
+    columns: int = 1,
+) -> Composite:
+    """Encodes what ``arrange(frames, size, given=…)`` makes of each frame of several files.
+
+    Args:
+        files: The truth first.
+        tiles: How many panes the composite holds across and down.
+        arrange: Puts panes of a size ``(width, height)`` together; ``given`` says that the frame
+            was given to the model.
+        context: Leading frames that were given.
+        columns: How many panes each file holds side by side.
+    """
     with ExitStack() as stack:
-        opened = [stack.enter_context(_open(file)) for file in (truth, *predictions)]
+        opened = [stack.enter_context(_open(file)) for file in files]
         folder = stack.enter_context(TemporaryDirectory())
         shape = opened[0].streams.video[0]
         rate = shape.average_rate or Fraction(10)
-        size = _pane_size(shape.width, shape.height, 1)
-        whole = (len(opened) * size[0], size[1])
+        size = _pane_size(shape.width, shape.height, columns)
+        whole = (tiles[0] * size[0], tiles[1] * size[1])
         count, last = 0, np.zeros((whole[1], whole[0], 3), dtype=np.uint8)
+        # The index is moved to the front at the end, which takes a file and not a buffer.
         file = Path(folder) / "clip.mp4"
         with av.open(str(file), "w", format="mp4", options=_MUXER) as out:
             stream = _stream(out, rate, *whole)
-            for frames in _together(opened, (truth, *predictions)):
-                panes = [_fit(frame.to_ndarray(format="rgb24"), size) for frame in frames]
-                if count < context:
-                    panes[1:] = [_outlined(pane) for pane in panes[1:]]
-                last = np.concatenate(panes, axis=1)
+            for frames in _together(opened, files):
+                last = arrange(frames, size, given=count < context)
                 out.mux(stream.encode(av.VideoFrame.from_ndarray(last, format="rgb24")))
                 count += 1
             out.mux(stream.encode(None))
         video = file.read_bytes()
     if not count:
-        raise BadInputError(f"{truth} holds no frames; delete the run folder's videos and rerun")
+        raise BadInputError(f"{files[0]} holds no frames; delete the run folder's videos and rerun")
     return Composite(
         video=video,
         poster=_jpeg(last),
@@ -260,7 +259,7 @@ def _stream(out: Any, rate: Fraction, width: int, height: int) -> Any:
     return stream
 
 
-def _jpeg(picture: npt.NDArray[np.uint8]) -> bytes:
+def _jpeg(picture: Picture) -> bytes:
     codec: Any = av.CodecContext.create("mjpeg", "w")
     codec.height, codec.width = picture.shape[:2]
     codec.pix_fmt, codec.time_base = "yuvj420p", Fraction(1, 25)
@@ -275,10 +274,6 @@ def _pane_size(width: int, height: int, columns: int) -> tuple[int, int]:
     most = MAX_PANE_WIDTH if columns == 1 else MAX_GRID_WIDTH
     scale = min(1.0, most / width) if width // columns > SMALL else max(1, SMALL * columns // width)
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
-
-
-def _pairs(left: Any, right: Any, truth: Path, prediction: Path) -> Iterator[tuple[Any, Any]]:
-    yield from _together((left, right), (truth, prediction))
 
 
 def _together(opened: Sequence[Any], files: Sequence[Path]) -> Iterator[tuple[Any, ...]]:
@@ -306,8 +301,8 @@ def _together(opened: Sequence[Any], files: Sequence[Path]) -> Iterator[tuple[An
         ) from error
 
 
-def _panes(a: Any, b: Any, size: tuple[int, int], *, given: bool) -> npt.NDArray[np.uint8]:
-    truth, prediction = a.to_ndarray(format="rgb24"), b.to_ndarray(format="rgb24")
+def _panes(frames: Sequence[Any], size: tuple[int, int], *, given: bool) -> Picture:
+    truth, prediction = (frame.to_ndarray(format="rgb24") for frame in frames)
     apart = np.where(prediction > truth, prediction - truth, truth - prediction)
     amplified = apart.sum(axis=2, dtype=np.uint16) * GAIN // 3
     heat = COLOURS[np.minimum(amplified, 255)]
@@ -317,17 +312,22 @@ def _panes(a: Any, b: Any, size: tuple[int, int], *, given: bool) -> npt.NDArray
     return np.concatenate(panes, axis=1)
 
 
-def _rows(
-    a: Any, b: Any, size: tuple[int, int], columns: int, *, given: bool
-) -> npt.NDArray[np.uint8]:  # fmt: skip
-    rows = [_fit(frame.to_ndarray(format="rgb24"), size) for frame in (a, b)]
+def _rows(frames: Sequence[Any], size: tuple[int, int], *, columns: int, given: bool) -> Picture:
+    rows = [_fit(frame.to_ndarray(format="rgb24"), size) for frame in frames]
     if given:
         panes = np.split(rows[1], columns, axis=1) if size[0] % columns == 0 else [rows[1]]
         rows[1] = np.concatenate([_outlined(pane) for pane in panes], axis=1)
     return np.concatenate(rows, axis=0)
 
 
-def _fit(pane: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _row(frames: Sequence[Any], size: tuple[int, int], *, given: bool) -> Picture:
+    panes = [_fit(frame.to_ndarray(format="rgb24"), size) for frame in frames]
+    if given:
+        panes[1:] = [_outlined(pane) for pane in panes[1:]]
+    return np.concatenate(panes, axis=1)
+
+
+def _fit(pane: Picture, size: tuple[int, int]) -> Picture:
     width, height = size
     if pane.shape[1] == width and pane.shape[0] == height:
         return pane
@@ -339,7 +339,7 @@ def _fit(pane: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.u
     return np.asarray(small, dtype=np.uint8)
 
 
-def _outlined(pane: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _outlined(pane: Picture) -> Picture:
     """Draws a line round a context frame, so that it is told apart without any script too."""
     width = max(2, pane.shape[0] // 64)
     marked = pane.copy()
