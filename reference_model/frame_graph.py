@@ -29,15 +29,17 @@ class FrameGraph:
     def __init__(self, frame: Frame, plan: Plan, draws: Sequence[Tensor]) -> None:
         self._plan = Plan(**{each.name: getattr(plan, each.name).clone() for each in fields(plan)})
         self._draws = [each.clone() for each in draws]
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(_WARM_UP):
-                frame(self._plan, self._draws)
-        torch.cuda.current_stream().wait_stream(aside)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._made = frame(self._plan, self._draws)
+        with torch.cuda.device(self._draws[0].device):
+            here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            aside.wait_stream(here)
+            with torch.cuda.stream(aside):
+                for _ in range(_WARM_UP):
+                    frame(self._plan, self._draws)
+            here.wait_stream(aside)
+            # The stream of the warm-up: what libraries keep for a stream is there by now.
+            with torch.cuda.graph(self._graph, stream=aside):
+                self._made = frame(self._plan, self._draws)
 
     def replay(self, plan: Plan, draws: Sequence[Tensor]) -> Tensor:
         """Runs the graph on another frame's plan and noise, of the same shapes.

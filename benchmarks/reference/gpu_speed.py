@@ -3,9 +3,11 @@
 ``python benchmarks/reference/gpu_speed.py`` builds the 2B shape with random weights and streams
 it at 480x640, batch 1, on a CUDA device: eager, compiled, and as one CUDA graph a latent frame.
 Without a device it runs the same passes on the meta device, which checks every shape, and prints
-the operations that they take. Nothing is read or fetched.
+the operations that they take. ``--device cpu --size nano`` runs all of it but the graphs on the
+CPU, to try the script itself. Nothing is read or fetched.
 """
 
+import gc
 import json
 import statistics
 import sys
@@ -24,16 +26,29 @@ from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.dit import Text, WorldModelNet, build_world_model
 from dojobench.reference_model.fast_net import FastNet
 from dojobench.reference_model.fast_sampling import FastStream, sample_chunk
-from dojobench.reference_model.flops import SHAPES, TEXT_TOKENS, Shape, cost
+from dojobench.reference_model.flops import SHAPES, TEXT_TOKENS, Cost, Shape, cost
 from dojobench.reference_model.flow_matching import FlowMatchingConfig, flow_matching_loss
 from dojobench.reference_model.generation import SamplerConfig
 from dojobench.reference_model.net_config import PRESETS, preset
 from dojobench.reference_model.streaming import StreamConfig
+from dojobench.reference_model.training.optimizer import make_optimizer
+from dojobench.reference_model.training.stage import OptimizerConfig
 
 Mode = Literal["eager", "compiled", "graph", "compiled graph"]
 MODES: tuple[Mode, ...] = ("eager", "compiled", "graph", "compiled graph")
-PEAKS = {"H200": 989.0, "H100": 989.0, "A100": 312.0, "L40S": 362.0, "RTX 4090": 165.0}
-"""Dense bfloat16 TFLOP/s by the makers' data sheets, by what a device's name contains."""
+PEAKS = {
+    "B200": 2250.0,
+    "H200": 989.0,
+    "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
+    "H100": 989.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "RTX 5090": 210.0,
+    "RTX 4090": 165.0,
+}
+"""Dense bfloat16 TFLOP/s by the makers' data sheets, by what a device's name contains; the first
+that fits counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +65,8 @@ class SpeedConfig:
     """How the student's passes run."""
     train: bool = True
     """Time a training step, too."""
+    device: Literal["auto", "cuda", "cpu"] = "auto"
+    """Where: a CUDA device if there is one, else shapes alone."""
     out: Path | None = None
     """JSON file for the numbers."""
 
@@ -80,9 +97,24 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def build(size: str, device: torch.device) -> WorldModelNet:
-    """Builds a size with random weights in bfloat16, without a copy on the CPU."""
-    net = build_world_model(preset(size), device="meta", backend="auto").to(torch.bfloat16)
+def _gibibytes(device: torch.device) -> dict[str, float]:
+    """Gives the most memory that tensors took since ``_forget_peak``; a CPU's is not counted."""
+    if device.type != "cuda":
+        return {}
+    return {"memory_gib": torch.cuda.max_memory_allocated(device) / 2**30}
+
+
+def _forget_peak(device: torch.device) -> None:
+    # What was measured before may be part of a cycle.
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def build(size: str, device: torch.device, dtype: torch.dtype = torch.bfloat16) -> WorldModelNet:
+    """Builds a size with random weights, without a copy on the CPU."""
+    net = build_world_model(preset(size), device="meta", backend="auto").to(dtype)
     if device.type != "meta":
         net = net.to_empty(device=device)
         with torch.no_grad():
@@ -124,20 +156,18 @@ def time_student(
         fast, context[:, :, :1], config=stream, text=text, graphed=mode.endswith("graph")
     )
     noise = torch.randn((1, *context[:, :, :1].shape), device=net.device)
+    # A graph's memory is taken while it is captured, which happens in warming up.
+    _forget_peak(net.device)
     for _ in range(shape.window + 3):
         decode(rolling.step(actions, noise))
     clock = Clock(device=net.device)
-    if net.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(net.device)
     for _ in range(config.frames):
         latent = clock.time("latent frame", lambda: rolling.step(actions, noise))
         clock.time("decode", partial(decode, latent))
     made = clock.medians()
     made["frames_per_second"] = 4000 / sum(made.values())
-    made |= _parts(fast, rolling, actions, noise, text) if mode == "eager" else {}
-    if net.device.type == "cuda":
-        made["memory_gib"] = torch.cuda.max_memory_allocated(net.device) / 2**30
-    return made
+    made |= _gibibytes(net.device)
+    return made | (_parts(fast, rolling, actions, noise, text) if mode == "eager" else {})
 
 
 def _parts(
@@ -180,38 +210,52 @@ def time_teacher(
     return found
 
 
-def time_training(net: WorldModelNet, shape: Shape, pass_flops: int) -> dict[str, float]:
-    """Runs forward and backward passes of the training objective on one clip, recomputing.
+def time_training(
+    size: str, shape: Shape, operations: Cost, device: torch.device
+) -> dict[str, float]:
+    """Runs steps on one clip as the training loop does: bfloat16 by autocast, AdamW, recomputing.
 
     Returns:
         Milliseconds, memory, TFLOP/s and, where the device's peak is known, their share of it.
-        Operations are counted as three forward passes, recomputing not included.
+        Operations are counted as three forward passes, recomputing and the optimiser not included.
     """
-    net = net.train().requires_grad_(True)
+    _forget_peak(device)
+    net = build(size, device, torch.float32).train().requires_grad_(True)
     net.recompute = True
     latents, actions = inputs(net, shape, shape.frames)
-    text = None
+    text: torch.Tensor | None = None
     if net.config.text is not None:
-        size = (1, TEXT_TOKENS, net.config.text.features)
-        text = torch.randn(size, device=net.device, dtype=torch.bfloat16)
+        width = (1, TEXT_TOKENS, net.config.text.features)
+        text = torch.randn(width, device=device, dtype=torch.bfloat16)
     objective = FlowMatchingConfig.for_net(net.config)
-    clock = Clock(device=net.device)
+    optimizer = make_optimizer(net, OptimizerConfig(lr=1e-6))
+    clock = Clock(device=device)
 
     def step() -> None:
-        net.zero_grad(set_to_none=True)
-        loss = flow_matching_loss(net, latents, actions, config=objective, text=text).total
-        torch.autograd.backward(loss)
+        optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            loss = flow_matching_loss(net, latents, actions, config=objective, text=text)
+        torch.autograd.backward(loss.total)
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
 
-    torch.cuda.reset_peak_memory_stats(net.device)
     for _ in range(4):
         clock.time("step", step)
     seconds = min(clock.seconds["step"])
-    rate = 3 * pass_flops / seconds / 1e12
-    made = {"step": 1000 * seconds, "tflops": rate}
-    made["memory_gib"] = torch.cuda.max_memory_allocated(net.device) / 2**30
-    name = torch.cuda.get_device_name(net.device)
-    peaks = [peak for part, peak in PEAKS.items() if part in name]
-    return made | ({"mfu": rate / peaks[0]} if peaks else {})
+    rate = 3 * (operations.teacher_pass + operations.text) / seconds / 1e12
+    made = {"step": 1000 * seconds, "tflops": rate} | _gibibytes(device)
+    peak = peak_of(device_name(device))
+    return made | ({"mfu": rate / peak} if peak else {})
+
+
+def device_name(device: torch.device) -> str:
+    """Names a device as its driver does; a CPU plainly."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def peak_of(name: str) -> float | None:
+    """Gives a device's peak by its name, ``None`` where it is not known."""
+    return next((peak for part, peak in PEAKS.items() if part in name), None)
 
 
 def decoder(net: WorldModelNet, size: str) -> tuple[Any, str]:
@@ -258,28 +302,38 @@ def check_shapes(config: SpeedConfig) -> dict[str, Any]:
     return {"operations": asdict(cost(PRESETS[config.size], shape, steps=config.steps))}
 
 
-def measure(config: SpeedConfig) -> dict[str, Any]:
-    """Times everything on the CUDA device; a mode that fails is named with its reason."""
-    device, shape = torch.device("cuda"), SHAPES[config.size]
+def measure(config: SpeedConfig, device: torch.device) -> dict[str, Any]:
+    """Times everything on a device; what fails there is named with its reason."""
+    shape = SHAPES[config.size]
     operations = cost(PRESETS[config.size], shape, steps=config.steps)
     net = build(config.size, device)
     decode, decoded = decoder(net, config.size)
     found: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(device),
+        "device": device_name(device),
         "torch": torch.__version__,
         "attention": net.attention_backend,
         "decoding": decoded,
         "operations": asdict(operations),
         "teacher": time_teacher(net, shape, config, decode),
     }
-    for mode in config.modes:
-        try:
-            found[f"student, {mode}"] = time_student(net, shape, config, mode, decode)
-        except RuntimeError as error:
-            found[f"student, {mode}"] = f"failed: {str(error).splitlines()[0]}"
+    modes = [each for each in config.modes if device.type == "cuda" or "graph" not in each]
+    for mode in modes:
+        work = partial(time_student, net, shape, config, mode, decode)
+        found[f"student, {mode}"] = _or_reason(work)
+    # Its weights, gradients and moments want the memory for themselves.
+    del net, decode
     if config.train:
-        found["training step"] = time_training(net, shape, operations.teacher_pass)
+        work = partial(time_training, config.size, shape, operations, device)
+        found["training step"] = _or_reason(work)
     return found
+
+
+def _or_reason(work: Callable[[], dict[str, float]]) -> dict[str, float] | str:
+    """Runs a measurement; too little memory, for example, must not lose the others."""
+    try:
+        return work()
+    except RuntimeError as error:
+        return f"failed: {str(error).splitlines()[0]}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -287,10 +341,11 @@ def main(argv: list[str] | None = None) -> int:
     config = tyro.cli(SpeedConfig, args=argv, prog="gpu_speed.py")
     if config.size not in SHAPES:
         raise BadInputError(f"There is no size '{config.size}'; take one of {', '.join(SHAPES)}.")
-    usable = torch.cuda.is_available()
-    found = measure(config) if usable else check_shapes(config)
-    if not usable:
+    if config.device == "auto" and not torch.cuda.is_available():
+        found = check_shapes(config)
         found["device"] = "none: shapes and operations were checked on the meta device"
+    else:
+        found = measure(config, torch.device("cpu" if config.device == "cpu" else "cuda"))
     for name, value in found.items():
         if isinstance(value, dict):
             told = ", ".join(f"{key} {each:.4g}" for key, each in value.items())

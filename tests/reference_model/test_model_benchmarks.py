@@ -1,5 +1,6 @@
 """The GPU script checks shapes where there is no GPU; its CUDA path runs where there is one."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -27,14 +28,41 @@ def run(*arguments):
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which the script would use")
-@pytest.mark.parametrize("size", ["nano", "2b"])
-def test_without_a_gpu_shapes_and_operations_are_checked(tmp_path, size):
+def test_without_a_gpu_shapes_and_operations_are_checked(tmp_path):
     out = tmp_path / "speed.json"
-    assert "checked on the meta device" in run("--size", size, "--steps", "2", "--out", str(out))
+    assert "checked on the meta device" in run("--size", "2b", "--steps", "2", "--out", str(out))
     found = json.loads(out.read_text())["operations"]
-    expected = cost(PRESETS[size], SHAPES[size])
+    expected = cost(PRESETS["2b"], SHAPES["2b"])
     assert found["student_pass"] == expected.student_pass
     assert found["parameters"] == expected.parameters
+
+
+def test_on_a_cpu_the_script_itself_is_tried(tmp_path):
+    out = tmp_path / "speed.json"
+    few = ("--frames", "1", "--steps", "2", "--modes", "eager", "graph")
+    run("--device", "cpu", "--size", "nano", *few, "--out", str(out))
+    found = json.loads(out.read_text())
+    assert "student, graph" not in found
+    assert {"chunk", "decode", "frames_per_second"} <= found["teacher"].keys()
+    parts = {"latent frame", "decode", "actions", "transformer", "cache", "frames_per_second"}
+    assert parts == found["student, eager"].keys()
+    assert found["training step"]["tflops"] > 0
+    assert "mfu" not in found["training step"]
+
+
+def test_the_peak_is_that_of_the_device_named(monkeypatch):
+    spec = importlib.util.spec_from_file_location("gpu_speed", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "gpu_speed", script)
+    spec.loader.exec_module(script)
+    for name, peak in (
+        ("NVIDIA H100 80GB HBM3", 989.0),
+        ("NVIDIA H100 PCIe", 756.0),
+        ("NVIDIA H200", 989.0),
+        ("NVIDIA A100-SXM4-80GB", 312.0),
+        ("cpu", None),
+    ):
+        assert script.peak_of(name) == peak
 
 
 @pytest.mark.gpu
