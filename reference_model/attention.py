@@ -24,6 +24,7 @@ from dojobench.protocol.errors import BadInputError
 
 Backend = Literal["flash-attn", "sdpa", "flex"]
 BackendChoice = Literal["auto", "flash-attn", "sdpa", "flex"]
+_HALVES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,13 +55,16 @@ class BlockCausal:
         return range(first, query_frame + 1)
 
 
-def available_backends(device: torch.device | str = "cpu") -> tuple[Backend, ...]:
+def available_backends(
+    device: torch.device | str = "cpu", dtype: torch.dtype = torch.bfloat16
+) -> tuple[Backend, ...]:
     """Lists the backends that run here, the preferred first.
 
-    ``flash-attn`` needs the package of that name and a CUDA device; ``flex`` is compiled on CUDA
-    and is plain, slow PyTorch without gradients elsewhere.
+    ``flash-attn`` needs the package of that name, a CUDA device and 16-bit floats; ``flex`` is
+    compiled on CUDA and is plain, slow PyTorch without gradients elsewhere.
     """
-    has_flash = torch.device(device).type == "cuda" and flash_is_installed()
+    suits_flash = torch.device(device).type == "cuda" and dtype in _HALVES
+    has_flash = suits_flash and flash_is_installed()
     return ("flash-attn", "sdpa", "flex") if has_flash else ("sdpa", "flex")
 
 
@@ -70,13 +74,22 @@ def flash_is_installed() -> bool:
     return find_spec("flash_attn") is not None
 
 
-def resolve_backend(choice: BackendChoice = "auto", device: torch.device | str = "cpu") -> Backend:
+def resolve_backend(
+    choice: BackendChoice = "auto",
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.bfloat16,
+) -> Backend:
     """Turns a choice into the backend that will run, to be named in the run.
+
+    Args:
+        choice: A backend, or ``auto`` for the preferred one.
+        device: Where queries, keys and values will be.
+        dtype: Their number format.
 
     Raises:
         BadInputError: If the choice does not exist or does not run here.
     """
-    usable = available_backends(device)
+    usable = available_backends(device, dtype)
     if choice == "auto":
         return usable[0]
     if choice not in get_args(Backend):
@@ -86,8 +99,8 @@ def resolve_backend(choice: BackendChoice = "auto", device: torch.device | str =
         )
     if choice not in usable:
         raise BadInputError(
-            f"The attention backend '{choice}' does not run on {torch.device(device).type} here; "
-            f"use one of: {', '.join(usable)}."
+            f"The attention backend '{choice}' does not run on {torch.device(device).type} in "
+            f"{str(dtype).removeprefix('torch.')} here; use one of: {', '.join(usable)}."
         )
     return choice
 
@@ -165,7 +178,7 @@ def _sdpa(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
 
 
 def _flash(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    if q.dtype not in (torch.float16, torch.bfloat16):
+    if q.dtype not in _HALVES:
         raise BadInputError(
             f"The attention backend 'flash-attn' takes 16-bit floats, not {q.dtype}; run the "
             "network in bfloat16 or choose the backend sdpa."

@@ -122,9 +122,16 @@ class WorldModelNet(nn.Module):
         return self.final_layer.linear.weight.dtype
 
     @property
+    def attention_dtype(self) -> torch.dtype:
+        """Number format of queries, keys and values: the weights', or autocast's on a GPU."""
+        if self.device.type == "cuda" and torch.is_autocast_enabled("cuda"):
+            return torch.get_autocast_dtype("cuda")
+        return self.dtype
+
+    @property
     def attention_backend(self) -> Backend:
         """The attention backend that runs here, to be named in a run."""
-        return resolve_backend(self.backend_choice, self.device)
+        return resolve_backend(self.backend_choice, self.device, self.attention_dtype)
 
     def new_cache(
         self, *, batch: int, height: int, width: int, window: int, dtype: torch.dtype | None = None
@@ -136,7 +143,7 @@ class WorldModelNet(nn.Module):
             height: Rows of latents.
             width: Columns of latents.
             window: Earlier latent frames that a frame sees.
-            dtype: Number format; the weights' where ``None``.
+            dtype: Number format; that of attention where ``None``.
         """
         patch = self.config.patch
         return KVCache(
@@ -147,7 +154,7 @@ class WorldModelNet(nn.Module):
             head_dim=self.config.head_dim,
             window=window,
             device=self.device,
-            dtype=self.dtype if dtype is None else dtype,
+            dtype=self.attention_dtype if dtype is None else dtype,
         )
 
     def encode_text(self, text: torch.Tensor) -> Text:

@@ -174,6 +174,13 @@ class LatentModel(ABC):
         self.parts = parts
         self._device = parts.net.device
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a run says of the model beside its spec."""
+        net = self.parts.net
+        form = str(net.attention_dtype).removeprefix("torch.")
+        return (f"{self.spec.name} attends by {net.attention_backend} in {form}.",)
+
     def to(self, device: torch.device | str) -> Self:
         """Moves the model, as the harness asks with ``--device``."""
         if torch.device(device) != self._device:

@@ -232,7 +232,11 @@ class _Run:
         config, progress = self.config, self.progress
         if progress.step >= config.steps:
             return
-        self._say(event="resume" if progress.step else "start", device=str(self.device))
+        self._say(
+            event="resume" if progress.step else "start",
+            device=str(self.device),
+            attention=self._attention(),
+        )
         parts = config.accumulate
         with Feeder(
             self.stage.source,
@@ -249,6 +253,12 @@ class _Run:
                 if stop():
                     break
         self.save()
+
+    def _attention(self) -> str | None:
+        """Says which attention backend runs, where a module has one."""
+        with self._autocast():
+            found: str | None = getattr(self.players[self.first].module, "attention_backend", None)
+        return found
 
     def _update(self, step: int, feeder: Feeder) -> _Update:
         config = self.config

@@ -107,13 +107,16 @@ def test_impossible_patterns_are_refused(settings):
 def test_the_backend_is_chosen_by_what_is_installed(monkeypatch, installed, chosen):
     monkeypatch.setattr("dojobench.reference_model.attention.flash_is_installed", lambda: installed)
     assert resolve_backend("auto", "cpu") == "sdpa"
-    assert resolve_backend("auto", "cuda") == chosen
+    assert resolve_backend("auto", "cuda", torch.bfloat16) == chosen
+    assert resolve_backend("auto", "cuda", torch.float32) == "sdpa"
     assert resolve_backend("flex", "cuda") == "flex"
 
 
 def test_a_backend_that_cannot_run_is_refused_in_one_sentence():
-    with pytest.raises(BadInputError, match="'flash-attn' does not run on cpu here; use one of"):
+    with pytest.raises(BadInputError, match="'flash-attn' does not run on cpu in bfloat16 here"):
         resolve_backend("flash-attn", "cpu")
+    with pytest.raises(BadInputError, match="on cuda in float32 here; use one of: sdpa, flex"):
+        resolve_backend("flash-attn", "cuda", torch.float32)
     with pytest.raises(BadInputError, match="no attention backend 'xformers'"):
         resolve_backend("xformers", "cpu")
 
