@@ -8,9 +8,10 @@ import torch
 
 from dojobench.reference_model.attention import BackendChoice
 from dojobench.reference_model.dit import WorldModelNet
-from dojobench.reference_model.model_file import read_model
+from dojobench.reference_model.model_file import config_from, read_model, read_note
 from dojobench.reference_model.net_config import config_from_dict
 from dojobench.reference_model.published import WORLD_MODEL_KIND
+from dojobench.reference_model.streaming import StreamConfig
 from dojobench.reference_model.tensor_file import Planned, write_tensors
 
 
@@ -63,3 +64,18 @@ def load_world_model(
         net = WorldModelNet(config, backend=backend)
     net.load_state_dict(tensors.checked(net), assign=True)
     return net.to(device=device, dtype=dtype).eval()
+
+
+def save_student(path: Path, net: WorldModelNet, stream: StreamConfig) -> None:
+    """Writes a student with a note in the header of how it was trained to stream."""
+    save_world_model(path, net, stream=json.dumps(asdict(stream), sort_keys=True))
+
+
+def stored_stream(path: Path) -> StreamConfig | None:
+    """Reads how a student is to stream; ``None`` where the file is no student's.
+
+    Raises:
+        BadInputError: If the file is missing or cut short, or says so unreadably.
+    """
+    values = read_note(path, "stream", kind=WORLD_MODEL_KIND)
+    return None if values is None else config_from(StreamConfig, values, f"{path}: stream")

@@ -8,13 +8,11 @@ text2world_model_rectified_flow.py`` of NVIDIA/DreamDojo at 02f119b). Nothing is
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Literal
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from dojobench.datasets.embodiments import embodiment as look_up
 from dojobench.datasets.statistics import ActionStatistics, load_modality, load_statistics
@@ -26,6 +24,7 @@ from dojobench.reference_model.generation import SamplerConfig
 from dojobench.reference_model.model_folder import fingerprint
 from dojobench.reference_model.session import LatentModel, Parts
 from dojobench.reference_model.teacher_model import TeacherModel
+from dojobench.reference_model.text_embedding import text_for
 from dojobench.reference_model.video_tokenizer import VideoTokenizer
 from dojobench.reference_model.wan import load_wan
 from dojobench.reference_model.world_models import Precision
@@ -116,7 +115,8 @@ class PublishedFiles:
                 )
 
 
-def dreamdojo_2b(
+def dreamdojo(
+    size: str,
     *,
     weights: Path | None = None,
     tokenizer: Path | None = None,
@@ -128,9 +128,10 @@ def dreamdojo_2b(
     steps: int = 35,
     precision: Precision = "bfloat16",
 ) -> LatentModel:
-    """Opens DreamDojo-2B; see ``PublishedFiles`` for the files.
+    """Opens a published model; see ``PublishedFiles`` for the files.
 
     Args:
+        size: ``2b`` or ``14b``.
         weights: Converted weights, or a folder of all parts.
         tokenizer: Folder of WAN 2.1's tokenizer.
         text: Embedding of the empty prompt.
@@ -145,7 +146,7 @@ def dreamdojo_2b(
         BadInputError: If a file is missing or not what it should be.
     """
     files = PublishedFiles.find(
-        "dreamdojo-2b",
+        f"dreamdojo-{size}",
         weights=weights,
         tokenizer=tokenizer,
         text=text,
@@ -153,7 +154,7 @@ def dreamdojo_2b(
         modality=modality,
     )
     return open_published(
-        "2b",
+        size,
         files,
         embodiment=embodiment,
         frame_rate=frame_rate or RATES.get(embodiment),
@@ -162,35 +163,8 @@ def dreamdojo_2b(
     )
 
 
-def dreamdojo_14b(
-    *,
-    weights: Path | None = None,
-    tokenizer: Path | None = None,
-    text: Path | None = None,
-    embodiment: str = "gr1",
-    statistics: Path | None = None,
-    modality: Path | None = None,
-    frame_rate: float | None = None,
-    steps: int = 35,
-    precision: Precision = "bfloat16",
-) -> LatentModel:
-    """Opens DreamDojo-14B; options as for ``dreamdojo_2b``."""
-    files = PublishedFiles.find(
-        "dreamdojo-14b",
-        weights=weights,
-        tokenizer=tokenizer,
-        text=text,
-        statistics=statistics,
-        modality=modality,
-    )
-    return open_published(
-        "14b",
-        files,
-        embodiment=embodiment,
-        frame_rate=frame_rate or RATES.get(embodiment),
-        steps=steps,
-        precision=precision,
-    )
+dreamdojo_2b, dreamdojo_14b = partial(dreamdojo, "2b"), partial(dreamdojo, "14b")
+"""The factories of ``dojobench run dreamdojo-2b`` and ``dreamdojo-14b``."""
 
 
 def open_published(
@@ -226,12 +200,7 @@ def open_published(
             f"{files.weights} is of the size '{net.config.name}', not '{size}'; name the model "
             "of that size."
         )
-    text = load_text(files.text)
-    if net.config.text is not None and text.shape[-1] != net.config.text.features:
-        raise BadInputError(
-            f"{files.text} is {text.shape[-1]} wide, and the model's text is "
-            f"{net.config.text.features}; give the embedding that was made for it."
-        )
+    text = text_for(net.config, files.text)
     spec = ModelSpec(
         name=f"dreamdojo-{size}",
         weights=fingerprint(files.weights),
@@ -263,39 +232,4 @@ def _columns(
     raise BadInputError(
         f"The statistics '{statistics.name}' are {statistics.dim} wide and the embodiment "
         f"'{name}' has {robot.width} values; name the dataset's modality.json with modality=."
-    )
-
-
-def load_text(path: Path) -> torch.Tensor:
-    """Reads a stored text embedding; nothing in the file is run.
-
-    Args:
-        path: ``.safetensors`` or ``.pt`` with one tensor, ``[L, features]`` or with a 1 before.
-
-    Returns:
-        ``[1, L, features]``.
-
-    Raises:
-        BadInputError: If the file is not readable or holds no such tensor.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            found: object = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, OSError, RuntimeError, ValueError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
-        raise BadInputError(
-            f"{path} cannot be read as a text embedding ({reason}); fetch it again."
-        ) from error
-    while isinstance(found, dict | list | tuple) and len(found) == 1:
-        found = next(iter(found.values())) if isinstance(found, dict) else found[0]
-    if isinstance(found, torch.Tensor) and found.is_floating_point():
-        if found.dim() == 2:
-            found = found.unsqueeze(0)
-        if found.dim() == 3 and found.shape[0] == 1:
-            return found
-    raise BadInputError(
-        f"{path} holds no single tensor [1, tokens, features] of a text; give the embedding of "
-        "the empty prompt."
     )

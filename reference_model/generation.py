@@ -57,6 +57,7 @@ def sample(
     net: WorldModelNet,
     context: torch.Tensor,
     actions: torch.Tensor | None,
+    /,
     *,
     config: SamplerConfig,
     frames: int | None = None,

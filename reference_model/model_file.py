@@ -8,7 +8,8 @@ leaves the old one or the new one.
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,20 +98,46 @@ def read_model(path: Path, *, kind: str) -> tuple[dict[str, Any], Tensors]:
     Raises:
         BadInputError: If the file is missing, cut short or holds another kind of model.
     """
-    if not path.is_file():
-        raise BadInputError(f"There is no file {path} to read a {kind} from.")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = Tensors({name: file.get_tensor(name) for name in file.keys()}, path)
-    except (SafetensorError, OSError) as error:
-        raise BadInputError(
-            f"{path} is no whole safetensors file ({error}); write it or fetch it again."
-        ) from error
+    with _opened(path, kind) as file:
+        metadata = file.metadata() or {}
+        tensors = Tensors({name: file.get_tensor(name) for name in file.keys()}, path)
     found = metadata.get("dojobench", "model of another program")
     if found != kind:
         raise BadInputError(f"{path} holds a {found}, not a {kind}; give another file.")
     return _values(path, metadata.get("config", "")), tensors
+
+
+def read_note(path: Path, name: str, *, kind: str) -> dict[str, Any] | None:
+    """Reads values that a weights file's header holds beside the configuration.
+
+    Args:
+        path: The file.
+        name: Of the note.
+        kind: What the file holds, for messages.
+
+    Returns:
+        The values, or ``None`` where there is no such note.
+
+    Raises:
+        BadInputError: If the file is missing or cut short, or the note not readable.
+    """
+    with _opened(path, kind) as file:
+        text = (file.metadata() or {}).get(name)
+    return None if text is None else _values(path, text)
+
+
+@contextmanager
+def _opened(path: Path, kind: str) -> Iterator[Any]:
+    """Opens a weights file; what is wrong with it becomes a sentence."""
+    if not path.is_file():
+        raise BadInputError(f"There is no file {path} to read a {kind} from.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise BadInputError(
+            f"{path} is no whole safetensors file ({error}); write it or fetch it again."
+        ) from error
 
 
 def _values(path: Path, text: str) -> dict[str, Any]:

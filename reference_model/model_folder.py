@@ -1,8 +1,9 @@
 """A folder that is a whole world model: weights, tokenizer, and what both are for.
 
 ``model.json`` is the card that ``dojobench run FOLDER`` reads; its ``details`` are a
-``ModelDescription``. Beside it lie ``world_model.safetensors``, ``tokenizer.safetensors`` and a
-``README.md`` for people. Names of files are fixed, so a folder points at nothing outside itself,
+``ModelDescription``. Beside it lie ``world_model.safetensors``, ``tokenizer.safetensors``, for
+networks that attend to a stored text its embedding ``text.safetensors``, and a ``README.md`` for
+people. Names of files are fixed, so a folder points at nothing outside itself,
 and nothing in it is ever unpickled or run.
 """
 
@@ -27,15 +28,17 @@ from dojobench.reference_model.dit import WorldModelNet
 from dojobench.reference_model.generation import SamplerConfig
 from dojobench.reference_model.model_file import config_from, write_model
 from dojobench.reference_model.streaming import StreamConfig
+from dojobench.reference_model.text_embedding import save_text
 from dojobench.reference_model.tokenizer import KIND, CausalTokenizer
 from dojobench.reference_model.video_tokenizer import GROUP, latent_frames
 
 FACTORY = "reference-model"
 """Registered name of the factory that opens such a folder."""
-CARD, WEIGHTS, TOKENIZER, README = (
+CARD, WEIGHTS, TOKENIZER, TEXT, README = (
     "model.json",
     "world_model.safetensors",
     "tokenizer.safetensors",
+    "text.safetensors",
     "README.md",
 )
 
@@ -168,6 +171,7 @@ def write_model_folder(
     *,
     net: WorldModelNet,
     tokenizer: CausalTokenizer,
+    text: torch.Tensor | None = None,
     readme: str | None = None,
     dtype: torch.dtype = torch.float16,
 ) -> Path:
@@ -178,6 +182,7 @@ def write_model_folder(
         description: What the weights are for.
         net: The network.
         tokenizer: Its tokenizer.
+        text: ``[1, L, features]`` for networks that attend to a stored text.
         readme: The model card for people; a short one where ``None``.
         dtype: Number format of the weights; the tokenizer's vectors stay in float32.
 
@@ -198,10 +203,12 @@ def write_model_folder(
     (folder / CARD).unlink(missing_ok=True)
     save_world_model(folder / WEIGHTS, net, dtype=dtype)
     write_model(folder / TOKENIZER, tokenizer, kind=KIND, config=tokenizer.config, dtype=dtype)
+    if text is not None:
+        save_text(folder / TEXT, text)
     write_atomically(folder / README, (readme or _readme(description)).encode())
     card = {"format": 1, "factory": FACTORY, "options": {}, "details": asdict(description)}
-    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(folder / CARD, text.encode())
+    written = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(folder / CARD, written.encode())
     return folder
 
 

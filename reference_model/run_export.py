@@ -8,15 +8,15 @@ import torch
 
 from dojobench.protocol import ActionSpace
 from dojobench.protocol.errors import BadInputError
-from dojobench.reference_model.checkpoint_io import load_world_model
+from dojobench.reference_model.checkpoint_io import load_world_model, stored_stream
 from dojobench.reference_model.generation import SamplerConfig
 from dojobench.reference_model.model_folder import (
     ModelDescription,
     describe_statistics,
     write_model_folder,
 )
-from dojobench.reference_model.net_config import WorldModelConfig
 from dojobench.reference_model.streaming import StreamConfig
+from dojobench.reference_model.text_embedding import text_for
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.training.episodes import EpisodeGroup, EpisodeStore, GroupInfo
 from dojobench.reference_model.training.latent_source import encoder_of
@@ -35,6 +35,7 @@ def export_run(
     name: str,
     group: str | None = None,
     weights: Path | None = None,
+    text: Path | None = None,
     readme: str | None = None,
     dtype: torch.dtype = torch.float16,
     **changes: Any,
@@ -49,6 +50,7 @@ def export_run(
         group: Group of the run's data whose robot the model is for, and whose statistics its
             actions are normalised by; where ``None``, the first with actions of its own.
         weights: Weights file; that of the latest stage of the run where ``None``.
+        text: File of the stored text, for sizes that attend to one.
         readme: Model card for people; a short one where ``None``.
         dtype: Number format of the weights on disk.
         **changes: Further fields of ``ModelDescription``, such as ``context_frames``, ``stream``
@@ -76,11 +78,17 @@ def export_run(
         statistics=describe_statistics(statistics),
         columns=encoder.columns,
         sampler=SamplerConfig.for_net(net.config),
-        stream=_stream(net.config),
+        stream=stored_stream(file) or StreamConfig.with_steps(4, net.config.shift),
     )
     description = replace(description, **changes)
     return write_model_folder(
-        out, description, net=net, tokenizer=tokenizer, readme=readme, dtype=dtype
+        out,
+        description,
+        net=net,
+        tokenizer=tokenizer,
+        text=text_for(net.config, text),
+        readme=readme,
+        dtype=dtype,
     )
 
 
@@ -112,11 +120,6 @@ def action_space(info: GroupInfo) -> ActionSpace:
     if info.embodiment in EMBODIMENTS:
         return make_embodiment(info.embodiment).spec.space(info.embodiment)
     return ActionSpace(dim=info.action_dim, embodiment=info.embodiment)
-
-
-def _stream(config: WorldModelConfig) -> StreamConfig:
-    """Gives the times of the published student, under this network's own shift."""
-    return StreamConfig.with_steps(4, config.shift)
 
 
 def _latest(run: Path, kind: str) -> Path:

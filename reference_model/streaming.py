@@ -129,6 +129,7 @@ class LatentStream:
         self,
         net: WorldModelNet,
         context: torch.Tensor,
+        /,
         *,
         config: StreamConfig,
         actions: torch.Tensor | None = None,

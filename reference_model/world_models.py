@@ -12,6 +12,7 @@ from dojobench.reference_model.action_conditioning import action_encoder
 from dojobench.reference_model.checkpoint_io import load_world_model
 from dojobench.reference_model.model_folder import (
     CARD,
+    TEXT,
     TOKENIZER,
     WEIGHTS,
     ModelDescription,
@@ -23,6 +24,7 @@ from dojobench.reference_model.samplers import Solver
 from dojobench.reference_model.session import LatentModel, Parts
 from dojobench.reference_model.student_model import StudentModel
 from dojobench.reference_model.teacher_model import TeacherModel
+from dojobench.reference_model.text_embedding import text_for
 from dojobench.reference_model.tokenizer import CausalTokenizer
 
 Precision = Literal["float32", "bfloat16"]
@@ -61,13 +63,11 @@ def reference_model(
                 f"{checkpoint} is a student, whose steps have no solver; leave the option out."
             )
         description = replace(description, sampler=replace(description.sampler, solver=solver))
-    for name in (WEIGHTS, TOKENIZER):
-        if not (checkpoint / name).is_file():
-            raise BadInputError(
-                f"The model folder {checkpoint} lacks {name}; write it again or fetch it whole."
-            )
+    _require(checkpoint, WEIGHTS, TOKENIZER)
     dtype = getattr(torch, precision)
     net = load_world_model(checkpoint / WEIGHTS, dtype=dtype)
+    if net.config.text is not None:
+        _require(checkpoint, TEXT)
     tokenizer = CausalTokenizer.load(checkpoint / TOKENIZER).to(dtype).eval()
     # What convolutions on a CPU work in; otherwise each of them converts its input.
     tokenizer = tokenizer.to(memory_format=torch.channels_last)
@@ -93,12 +93,21 @@ def reference_model(
         net=net,
         tokenizer=tokenizer,
         encoder=encoder,
+        text=text_for(net.config, checkpoint / TEXT),
         owned=True,
         compiled=compile,
         graphed=graphs,
     )
     weights = fingerprint(checkpoint / WEIGHTS, checkpoint / TOKENIZER)
     return build_model(description, parts, weights=weights)
+
+
+def _require(checkpoint: Path, *names: str) -> None:
+    for name in names:
+        if not (checkpoint / name).is_file():
+            raise BadInputError(
+                f"The model folder {checkpoint} lacks {name}; write it again or fetch it whole."
+            )
 
 
 def build_model(description: ModelDescription, parts: Parts, *, weights: str) -> LatentModel:

@@ -7,6 +7,7 @@ from dojobench.datasets.statistics import ActionStatistics
 from dojobench.reference_model.checkpoint_io import load_world_model
 from dojobench.reference_model.model_folder import fingerprint
 from dojobench.reference_model.net_config import ActionConfig
+from dojobench.reference_model.text_embedding import text_for
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.training.episodes import EpisodeStore
 from dojobench.reference_model.training.latent_source import LatentWindowSource
@@ -40,14 +41,23 @@ def _windows(
     )
 
 
-def run_trajectories(config: TrajectoriesConfig, run: Path, until: Until) -> Path:
+def run_trajectories(
+    config: TrajectoriesConfig, run: Path, until: Until, *, text: Path | None = None
+) -> Path:
     """Makes the trajectories of a run's post-trained teacher, or what is missing of them.
+
+    Args:
+        config: Which.
+        run: Folder of the run.
+        until: Asked now and then whether to stop.
+        text: File of the stored text, for sizes that attend to one.
 
     Returns:
         Their folder.
 
     Raises:
-        BadInputError: If the teacher or its data are not there, or the folder holds others.
+        BadInputError: If the teacher, its data or its text are not there, or the folder holds
+            others.
         TrainingStopped: If it was stopped before all were made.
     """
     device = training_device("auto")
@@ -61,6 +71,7 @@ def run_trajectories(config: TrajectoriesConfig, run: Path, until: Until) -> Pat
         seed=config.seed,
     )
     folder = run / PRODUCTS["trajectories"]
+    files = {"teacher": weights} | ({"text": text} if text is not None else {})
     with StopSignals() as stop:
         whole = make_trajectories(
             config,
@@ -68,7 +79,8 @@ def run_trajectories(config: TrajectoriesConfig, run: Path, until: Until) -> Pat
             source,
             folder,
             tokenizer=CausalTokenizer.load(product(run, "tokenizer")).eval().to(device),
-            origin={"teacher": fingerprint(weights)},
+            text=text_for(teacher.config, text),
+            origin={name: fingerprint(file) for name, file in files.items()},
             until=lambda: stop.received is not None or until(),
         )
     if not whole:
@@ -77,8 +89,10 @@ def run_trajectories(config: TrajectoriesConfig, run: Path, until: Until) -> Pat
     return folder
 
 
-def run_warmup(config: WarmupStageConfig, run: Path, until: Until) -> TrainResult:
-    """Warms a copy of a run's teacher up on its trajectories.
+def run_warmup(
+    config: WarmupStageConfig, run: Path, until: Until, *, text: Path | None = None
+) -> TrainResult:
+    """Warms a copy of a run's teacher up on its trajectories; arguments as above.
 
     Raises:
         BadInputError: If they are not there, or too few to hold some out.
@@ -86,18 +100,22 @@ def run_warmup(config: WarmupStageConfig, run: Path, until: Until) -> TrainResul
     folder = product(run, "trajectories")
     total = TrajectorySource(folder).windows.stop
     train_part, rest = total - config.held_out, range(total - config.held_out, total)
+    student = load_world_model(product(run, "posttrain"))
     stage = WarmupStage(
         config,
-        load_world_model(product(run, "posttrain")).train(),
+        student.train(),
         TrajectorySource(folder, stop=train_part, seed=config.loop.seed),
         held_out=TrajectorySource(folder).take(rest) if rest else None,
         tokenizer=CausalTokenizer.load(product(run, "tokenizer")).eval(),
+        text=text_for(student.config, text),
     )
     return train(stage, config.loop, run / stage.name, settings=config, until=until)
 
 
-def run_self_forcing(config: SelfForcingStageConfig, run: Path, until: Until) -> TrainResult:
-    """Trains a run's warmed-up student on its own rollouts.
+def run_self_forcing(
+    config: SelfForcingStageConfig, run: Path, until: Until, *, text: Path | None = None
+) -> TrainResult:
+    """Trains a run's warmed-up student on its own rollouts; arguments as above.
 
     Raises:
         BadInputError: If student, teacher or data are not there.
@@ -122,5 +140,6 @@ def run_self_forcing(config: SelfForcingStageConfig, run: Path, until: Until) ->
         source,
         tokenizer=CausalTokenizer.load(product(run, "tokenizer")).eval(),
         held_out=held_out,
+        text=text_for(teacher.config, text),
     )
     return train(stage, config.loop, run / stage.name, settings=config, until=until)

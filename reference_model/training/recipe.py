@@ -49,6 +49,8 @@ class Recipe:
         self_forcing: Phase 3, the student's own rollouts.
         folders: Recorded video to train on as well, or alone where ``data`` has no groups; in a
             folder's name, environment variables are put in.
+        text: File of the stored text embedding that the sizes 2b and 14b attend to; environment
+            variables are put in here, too.
     """
 
     name: str = "unnamed"
@@ -62,6 +64,7 @@ class Recipe:
     warmup: WarmupStageConfig = field(default_factory=WarmupStageConfig)
     self_forcing: SelfForcingStageConfig = field(default_factory=SelfForcingStageConfig)
     folders: tuple[FolderDataConfig, ...] = ()
+    text: str | None = None
 
 
 def read_recipe(

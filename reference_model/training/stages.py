@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.lam import LatentActionModel
+from dojobench.reference_model.net_config import preset
 from dojobench.reference_model.run_export import export_run
+from dojobench.reference_model.text_embedding import text_for
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.training.distillation import (
     run_self_forcing,
@@ -70,8 +72,8 @@ def _expanded(root: str) -> str:
     expanded = os.path.expandvars(root)
     if "$" in expanded:
         raise BadInputError(
-            f"The recipe reads {root}, and that variable is not set; set it to the folder of "
-            "recorded video (`dojobench data list` says how to get it)."
+            f"The recipe reads {root}, and that variable is not set; set it to the folder that "
+            "holds it (of recorded video `dojobench data list` says how to get it)."
         )
     return expanded
 
@@ -119,44 +121,59 @@ def open_latents(run: Path) -> LatentStore:
 
 
 def _pretrain(recipe: Recipe, run: Path, until: Until) -> Path:
-    return _world_model(recipe.pretrain, "pretrain", run, until)
+    return _world_model(recipe.pretrain, "pretrain", run, until, _text(recipe))
 
 
 def _posttrain(recipe: Recipe, run: Path, until: Until) -> Path:
-    return _world_model(recipe.posttrain, "posttrain", run, until)
+    return _world_model(recipe.posttrain, "posttrain", run, until, _text(recipe))
 
 
-def _world_model(config: WorldModelStageConfig, name: str, run: Path, until: Until) -> Path:
+def _world_model(
+    config: WorldModelStageConfig, name: str, run: Path, until: Until, text: Path | None
+) -> Path:
     tokenizer = CausalTokenizer.load(product(run, "tokenizer"))
     pretrained = product(run, "pretrain") if config.start == "pretrained" else None
-    stage = WorldModelStage(config, open_latents(run), tokenizer, name=name, pretrained=pretrained)
+    stage = WorldModelStage(
+        config,
+        open_latents(run),
+        tokenizer,
+        name=name,
+        pretrained=pretrained,
+        text=text_for(preset(config.size), text),
+    )
     return finished(train(stage, config.loop, run / name, settings=config, until=until))
 
 
+def _text(recipe: Recipe) -> Path | None:
+    return None if recipe.text is None else Path(_expanded(recipe.text))
+
+
 def _trajectories(recipe: Recipe, run: Path, until: Until) -> Path:
-    return run_trajectories(recipe.trajectories, run, until)
+    return run_trajectories(recipe.trajectories, run, until, text=_text(recipe))
 
 
 def _warmup(recipe: Recipe, run: Path, until: Until) -> Path:
-    return finished(run_warmup(recipe.warmup, run, until))
+    return finished(run_warmup(recipe.warmup, run, until, text=_text(recipe)))
 
 
 def _self_forcing(recipe: Recipe, run: Path, until: Until) -> Path:
-    return finished(run_self_forcing(recipe.self_forcing, run, until))
+    return finished(run_self_forcing(recipe.self_forcing, run, until, text=_text(recipe)))
 
 
 def _teacher(recipe: Recipe, run: Path, until: Until) -> Path:
     del until
-    product(run, "posttrain")
-    name = f"{recipe.name}-teacher"
-    return export_run(run, run / PRODUCTS["teacher"], kind="teacher", name=name)
+    return _export(recipe, run, "teacher", of="posttrain")
 
 
 def _student(recipe: Recipe, run: Path, until: Until) -> Path:
     del until
-    product(run, "self_forcing")
-    name = f"{recipe.name}-student"
-    return export_run(run, run / PRODUCTS["student"], kind="student", name=name)
+    return _export(recipe, run, "student", of="self_forcing")
+
+
+def _export(recipe: Recipe, run: Path, kind: Literal["teacher", "student"], *, of: str) -> Path:
+    product(run, of)
+    name = f"{recipe.name}-{kind}"
+    return export_run(run, run / PRODUCTS[kind], kind=kind, name=name, text=_text(recipe))
 
 
 STAGES: dict[str, StageRunner] = {

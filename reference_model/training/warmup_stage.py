@@ -7,9 +7,8 @@ the clean end of every frame and the mean squared error to the teacher's is its 
 NVIDIA/DreamDojo at 02f119b).
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dojobench.protocol.errors import BadInputError
-from dojobench.reference_model.checkpoint_io import save_world_model
+from dojobench.reference_model.checkpoint_io import save_student
 from dojobench.reference_model.dit import WorldModelNet
 from dojobench.reference_model.streaming import StreamConfig
 from dojobench.reference_model.training.loop import LoopConfig
@@ -219,7 +218,7 @@ class WarmupStage:
 def export_student(net: WorldModelNet, folder: Path, stream: StreamConfig) -> Path:
     """Writes ``student.safetensors``, with a note of how it is to stream."""
     path = folder / STUDENT_FILE
-    save_world_model(path, net, stream=json.dumps(asdict(stream), sort_keys=True))
+    save_student(path, net, stream)
     return path
 
 

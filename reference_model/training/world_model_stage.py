@@ -24,6 +24,7 @@ from dojobench.reference_model.training.latent_source import Conditioning, Laten
 from dojobench.reference_model.training.latents import LatentStore
 from dojobench.reference_model.training.loop import LoopConfig
 from dojobench.reference_model.training.stage import Batch, OptimizerConfig, Player, Source
+from dojobench.reference_model.training.windows import conditions_of
 from dojobench.reference_model.video_tokenizer import VideoTokenizer, to_uint8, to_unit
 
 WORLD_MODEL_FILE = "world_model.safetensors"
@@ -105,6 +106,7 @@ class WorldModelStage:
         *,
         name: str = "pretrain",
         pretrained: Path | None = None,
+        text: Tensor | None = None,
     ) -> None:
         """Draws or loads the first weights and opens the data.
 
@@ -114,12 +116,14 @@ class WorldModelStage:
             tokenizer: Turns what is judged and shown into pictures.
             name: Of the stage.
             pretrained: Weights to begin from, where ``config.start`` says so.
+            text: ``[1, L, features]`` for sizes that attend to one.
 
         Raises:
             BadInputError: If a group does not exist or lacks the actions asked for, the latents
                 are no food for the network, or the pretrained network is of another shape.
         """
         self.name, self.config, self._tokenizer = name, config, tokenizer.eval()
+        self._text = text
         seed = config.loop.seed
         net_config = preset(config.size)
         self.flow = FlowMatchingConfig.for_net(net_config)
@@ -185,6 +189,7 @@ class WorldModelStage:
             self._actions(batch),
             config=self.flow,
             generator=generator,
+            **conditions_of(self.net, batch["latents"][:, :, :1], self._text),
         )
         return {"total": loss.total, "flow": loss.flow, "temporal": loss.temporal}
 
@@ -218,14 +223,15 @@ class WorldModelStage:
         device = module.device
         self._tokenizer.to(device)
         latents = batch["latents"].to(device)
-        actions = self._actions(batch)
+        context, actions = latents[:, :, :1], self._actions(batch)
         made = sample(
             module,
-            latents[:, :, :1],
+            context,
             None if actions is None else actions.to(device),
             config=self.sampler,
             frames=latents.shape[2],
             generator=torch.Generator(device).manual_seed(0),
+            **conditions_of(module, context, self._text),
         )
         return self._tokenizer.decode(made.transpose(1, 2))[:, 1:].float().cpu()
 

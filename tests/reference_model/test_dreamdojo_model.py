@@ -17,12 +17,12 @@ from dojobench.reference_model.checkpoint_io import save_world_model
 from dojobench.reference_model.dit import build_world_model
 from dojobench.reference_model.dreamdojo_model import (
     PublishedFiles,
-    load_text,
     open_published,
 )
 from dojobench.reference_model.generation import SamplerConfig, sample
 from dojobench.reference_model.net_config import PRESETS, TextConfig, WorldModelConfig
 from dojobench.reference_model.published import world_model_layout
+from dojobench.reference_model.text_embedding import load_text, save_text, text_for
 from dojobench.reference_model.video_tokenizer import to_uint8
 
 diffusers = pytest.importorskip(
@@ -198,6 +198,10 @@ def test_texts_are_read_without_running_anything(tmp_path):
     torch.save([plain], tmp_path / "b.pt")
     for name in ("a.pt", "b.pt"):
         assert torch.equal(load_text(tmp_path / name), plain.unsqueeze(0))
+    save_text(tmp_path / "c.safetensors", plain.unsqueeze(0))
+    assert torch.equal(load_text(tmp_path / "c.safetensors"), plain.unsqueeze(0))
+    assert "set 'text' to the file" in said(lambda: text_for(TINY, None))
+    assert text_for(PRESETS["nano"], tmp_path / "none.pt") is None
     torch.save({"a": plain, "b": plain}, tmp_path / "two.pt")
     assert "no single tensor" in said(lambda: load_text(tmp_path / "two.pt"))
     torch.save(print, tmp_path / "code.pt")

@@ -1,5 +1,7 @@
 """A run's products become a folder that runs; the sizes that ship fit the limit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,13 @@ import torch
 from dojobench.protocol.conformance import check_model
 from dojobench.protocol.errors import BadInputError
 from dojobench.protocol.lookup import load_model
-from dojobench.reference_model.checkpoint_io import save_world_model
+from dojobench.reference_model.checkpoint_io import save_student, save_world_model
 from dojobench.reference_model.dit import build_world_model
-from dojobench.reference_model.model_folder import README, read_description
-from dojobench.reference_model.net_config import PRESETS
+from dojobench.reference_model.model_folder import README, TEXT, read_description
+from dojobench.reference_model.net_config import PRESETS, TextConfig
 from dojobench.reference_model.run_export import export_run
+from dojobench.reference_model.streaming import StreamConfig
+from dojobench.reference_model.text_embedding import save_text
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.tokenizer_config import TOKENIZERS
 from dojobench.reference_model.training.episodes import GroupInfo, StoredEpisode, fill_group
@@ -64,6 +68,35 @@ def test_a_run_becomes_a_model(run, tmp_path):
         model = load_model(str(out), {})
         assert model.spec.name == f"my-{kind}"
         assert not any(each.failed for each in check_model(model))
+
+
+def test_a_student_streams_as_it_was_trained_to(run, tiny_net, tmp_path):
+    stream = StreamConfig(window=2, times=(1.0, 0.5), renoise="fresh", mark_context=False)
+    file = tmp_path / "student.safetensors"
+    save_student(file, tiny_net, stream)
+    out = export_run(run, tmp_path / "out", kind="student", name="x", weights=file)
+    assert read_description(out).stream == stream
+    save_world_model(file, tiny_net, stream="{}?")
+    with pytest.raises(BadInputError, match="nothing readable"):
+        export_run(run, tmp_path / "out", kind="student", name="x", weights=file)
+    save_world_model(file, tiny_net, stream='{"windows": 2}')
+    with pytest.raises(BadInputError, match=r"stream sets 'windows'.*the nearest is 'window'"):
+        export_run(run, tmp_path / "out", kind="student", name="x", weights=file)
+
+
+def test_a_network_that_attends_to_a_text_takes_it_along(run, tiny_net, tmp_path):
+    net = build_world_model(replace(tiny_net.config, text=TextConfig(features=12, width=8)))
+    file, text = tmp_path / "net.safetensors", tmp_path / "text.safetensors"
+    save_world_model(file, net)
+    with pytest.raises(BadInputError, match="set 'text' to the file"):
+        export_run(run, tmp_path / "out", kind="teacher", name="x", weights=file)
+    save_text(text, torch.randn(1, 3, 12, generator=torch.Generator().manual_seed(0)))
+    for kind in ("teacher", "student"):
+        out = export_run(run, tmp_path / kind, kind=kind, name="x", weights=file, text=text)
+        assert not any(each.failed for each in check_model(load_model(str(out), {})))
+        (out / TEXT).unlink()
+        with pytest.raises(BadInputError, match=f"lacks {TEXT}"):
+            load_model(str(out), {})
 
 
 def test_another_group_and_other_weights_can_be_named(run, tmp_path):

@@ -1,12 +1,15 @@
 """The three stages of distillation one after another, in a run's folder."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.checkpoint_io import load_world_model, save_world_model
 from dojobench.reference_model.dit import build_world_model
-from dojobench.reference_model.net_config import ActionConfig, WorldModelConfig
+from dojobench.reference_model.net_config import ActionConfig, TextConfig, WorldModelConfig
+from dojobench.reference_model.text_embedding import save_text
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.tokenizer_config import TokenizerConfig
 from dojobench.reference_model.training.distillation import (
@@ -79,3 +82,24 @@ def test_a_student_comes_of_a_run(run):
     assert sorted(path.name for path in (run / "self_forcing" / "samples").iterdir()) == [
         "step-0000005.mp4"
     ]
+
+
+def test_networks_that_attend_to_a_text_are_distilled_with_it(run, tmp_path):
+    net = build_world_model(replace(TINY, name="tiny", text=TextConfig(features=12, width=8)))
+    save_world_model(run / "posttrain" / "world_model.safetensors", net)
+    text = tmp_path / "empty-prompt.safetensors"
+    save_text(text, torch.randn(1, 3, 12))
+    few = LoopConfig(steps=2, batch=2, device="cpu", tensorboard=False)
+    shards = TrajectoriesConfig(groups=GROUPS, windows=4, solver_steps=4, batch=2)
+    warm = WarmupStageConfig(loop=few, held_out=2)
+    own = SelfForcingStageConfig(
+        groups=GROUPS, held_out=None, data_latents=4, longest=4, ratio=2, loop=few
+    )
+    stages = ((run_trajectories, shards), (run_warmup, warm), (run_self_forcing, own))
+    for run_stage, config in stages:
+        with pytest.raises(BadInputError, match="'tiny' attends to a stored text"):
+            run_stage(config, run, going_on)
+        run_stage(config, run, going_on, text=text)
+    save_text(text, torch.randn(1, 3, 11))
+    with pytest.raises(BadInputError, match="11 wide"):
+        run_trajectories(shards, run, going_on, text=text)

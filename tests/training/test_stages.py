@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.checkpoint_io import load_world_model
 from dojobench.reference_model.design_choices import DesignChoices
 from dojobench.reference_model.lam import LatentActionModel
+from dojobench.reference_model.net_config import PRESETS, TextConfig
+from dojobench.reference_model.text_embedding import save_text
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.training.episodes import EpisodeStore
 from dojobench.reference_model.training.latent_action_stage import (
@@ -18,6 +21,7 @@ from dojobench.reference_model.training.latent_action_stage import (
     LatentActionStageConfig,
 )
 from dojobench.reference_model.training.loop import LoopConfig, train
+from dojobench.reference_model.training.products import set_base
 from dojobench.reference_model.training.recipe import Recipe
 from dojobench.reference_model.training.recipes import RECIPES
 from dojobench.reference_model.training.stages import (
@@ -55,7 +59,7 @@ def store_of(run: Path) -> EpisodeStore:
     return EpisodeStore(product(run, "data"))
 
 
-def world_model_stage(run: Path, config: WorldModelStageConfig, **more: Path) -> WorldModelStage:
+def world_model_stage(run: Path, config: WorldModelStageConfig, **more: Any) -> WorldModelStage:
     tokenizer = CausalTokenizer.load(product(run, "tokenizer"))
     return WorldModelStage(config, open_latents(run), tokenizer, **more)
 
@@ -144,6 +148,31 @@ def test_held_out_actions_are_scaled_as_in_training(run: Path) -> None:
     stage = world_model_stage(run, replace(SMOKE.posttrain, start="nothing"))
     own = store_of(run).group("arm-train").statistics()
     assert stage.statistics["arm"].maximum == pytest.approx(own.maximum)
+
+
+def test_a_network_learns_with_a_noised_context(run: Path) -> None:
+    choices = DesignChoices(clean_context=False)
+    stage = world_model_stage(run, replace(SMOKE.posttrain, start="nothing", choices=choices))
+    batch = stage.source.batch(0, 2)
+    assert stage.loss("net", batch, torch.Generator().manual_seed(0))["flow"] > 0
+    assert set(stage.validate(stage.net)) == {"psnr/arm-val", "hold/arm-val", "swap/arm-val"}
+
+
+def test_a_size_that_attends_to_a_text_is_trained_with_it(
+    run: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told = replace(PRESETS["nano"], name="told", text=TextConfig(features=12, width=8))
+    monkeypatch.setitem(PRESETS, "told", told)
+    posttrain = replace(SMOKE.posttrain, size="told", start="nothing")
+    posttrain = replace(posttrain, loop=replace(posttrain.loop, steps=2, validate_every=2))
+    recipe = replace(SMOKE, posttrain=posttrain)
+    set_base(tmp_path, run)
+    with pytest.raises(BadInputError, match="'told' attends to a stored text; set 'text'"):
+        run_stage("posttrain", recipe, tmp_path)
+    save_text(tmp_path / "empty.safetensors", torch.randn(1, 3, 12))
+    monkeypatch.setenv("MY_TEXTS", str(tmp_path))
+    made = run_stage("posttrain", replace(recipe, text="$MY_TEXTS/empty.safetensors"), tmp_path)
+    assert load_world_model(made).config == told
 
 
 def test_without_actions_the_network_is_told_none(run: Path) -> None:
