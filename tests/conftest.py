@@ -1,17 +1,37 @@
 """Fixtures for all tests: what may be missing on a user's machine, and must not be in CI."""
 
 import os
+import random
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from dojobench.slurm.one_machine import OneMachineCluster
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Neither a slow machine nor chance fails a test: no time limit, and the same examples each time.
+# To look for new ones, add --hypothesis-profile=default.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Seeds what is drawn without a seed, so that it depends on no test that ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 def _missing(what: str, reason: str) -> None:

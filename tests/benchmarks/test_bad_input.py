@@ -345,7 +345,7 @@ def test_a_server_that_hangs(lab: Path, capsys: pytest.CaptureFixture[str]) -> N
     enough = threading.Event()
 
     def never(request: dict[str, Any]) -> dict[str, Any]:
-        enough.wait(20)
+        enough.wait(600)
         return {}
 
     with serving(never) as address:

@@ -78,10 +78,10 @@ def kill_and_resume(arguments: list[str], root: Path, kills: int, seed: int) -> 
     # The server of forks imports torch once, so that later processes start at once.
     warm = context.Process(target=time.sleep, args=(0,))
     warm.start()
-    warm.join(120)
+    warm.join(600)
     began = time.monotonic()
     whole = start(root / "whole")
-    whole.join(120)
+    whole.join(600)
     assert whole.exitcode == 0
     expected = result(root / "whole")
     assert len(expected["records.jsonl"]) >= 10
@@ -96,7 +96,7 @@ def kill_and_resume(arguments: list[str], root: Path, kills: int, seed: int) -> 
             if process.is_alive():
                 process.kill()
                 killed += 1
-        process.join(120)
+        process.join(600)
         assert process.exitcode in (0, -9)
         log = folder / "records.jsonl"
         moments.add(log.read_bytes().count(b"\n") if log.exists() else -1)

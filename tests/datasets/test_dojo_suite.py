@@ -139,7 +139,7 @@ def test_clips_are_rendered_ahead_within_a_split(manifest):
     assert not suite._ahead
     suite.open(branches[1])
     assert list(suite._ahead) == [clip.id for clip in branches[2:]]
-    wait(suite._ahead.values(), timeout=60)
+    wait(suite._ahead.values(), timeout=600)
     ready = suite._ahead[branches[2].id].result()
     assert torch.equal(suite.open(branches[2]).read(0, 8), torch.from_numpy(ready.frames))
 
@@ -168,12 +168,12 @@ def test_a_process_that_dies_costs_nothing_but_time(manifest, monkeypatch):
     plans = plans_of(manifest, None)
     pool = RenderPool(1)
     with pytest.raises(RuntimeError, match="ended early"):
-        pool.submit(plans[0], (64, 64)).result(timeout=60)
-    again = pool.submit(plans[0], (64, 64)).result(timeout=60)
+        pool.submit(plans[0], (64, 64)).result(timeout=600)
+    again = pool.submit(plans[0], (64, 64)).result(timeout=600)
     assert again.content_hash() == manifest.clips[0].sha256
     impossible = replace(plans[0], factors={"object.size": 9.0})
     with pytest.raises(BadInputError, match=r"object\.size"):
-        pool.submit(impossible, (64, 64)).result(timeout=60)
+        pool.submit(impossible, (64, 64)).result(timeout=600)
     pool.close()
 
 

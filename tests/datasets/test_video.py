@@ -291,6 +291,6 @@ class TestPool:
             target=lambda: pool.read(path, [5, 25])
         )
         process.start()
-        process.join(30)
+        process.join(600)
         assert process.exitcode == 0
         assert read_codes(pool.read(path, [21])) == [21]

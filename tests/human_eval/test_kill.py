@@ -24,7 +24,7 @@ RATERS = 6
 
 def free_port() -> int:
     """A port below those that the system hands out, so that none is lost between two lives."""
-    for port in random.sample(range(10_000, 30_000), 100):
+    for port in random.SystemRandom().sample(range(10_000, 30_000), 100):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port

@@ -113,7 +113,7 @@ def test_two_processes_agree_with_one(clips: Clips, tmp_path: Path) -> None:
         )
         for rank in range(2)
     ]
-    answers = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
+    answers = [json.loads(worker.communicate(timeout=600)[0]) for worker in workers]
     assert answers[0] == answers[1]
     prediction, truth, context = clips
     for metric in (VideoPsnr(horizon=4), VideoSsim(horizon=4)):

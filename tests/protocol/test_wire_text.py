@@ -31,7 +31,11 @@ def test_the_client_on_the_page_works(glide: Any, tmp_path: Path) -> None:
     with serving(glide()) as address:
         script = match[1].replace("ws://127.0.0.1:8080", address)
         done = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=60
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=600,
         )
     assert done.stdout.strip() == "(1, 4, 3, 64, 64)", done.stderr
 

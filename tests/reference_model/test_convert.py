@@ -358,7 +358,7 @@ def test_a_checkpoint_sharded_over_processes_round_trips(tmp_path):
     torch.save(state, tmp_path / "state.pt")
     command = [sys.executable, "-c", SHARDED]
     both = [subprocess.Popen([*command, str(rank), str(tmp_path)]) for rank in range(2)]
-    assert [process.wait(timeout=240) for process in both] == [0, 0]
+    assert [process.wait(timeout=1200) for process in both] == [0, 0]
     entries = DistributedCheckpoint(tmp_path / "model").entries
     assert len(entries["net_ema.final_layer.linear.weight"].pieces) == 2
     convert_checkpoint(tmp_path / "model", tmp_path / "out.safetensors", layout=LAYOUT)
