@@ -129,7 +129,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
             ["git", "-C", str(folder), *arguments],  # noqa: S607 - the user's own git
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=120,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
