@@ -34,9 +34,10 @@ const player = new Player(videos, trial);
 state.visited.forEach((frame) => player.visited.add(frame));
 let lane = null;
 let since = null; // when the rater last began to look
+let handedIn = false; // then nothing is left to keep
 
 const seconds = () => state.seconds + (since === null ? 0 : (performance.now() - since) / 1000);
-const save = () => retain(sessionStorage, place, {
+const save = () => handedIn || retain(sessionStorage, place, {
   ...state,
   seconds: seconds(),
   plays: plays(),
@@ -273,6 +274,11 @@ const send = async (body) => {
     }
   }
 };
+const leave = (next) => {
+  handedIn = true;
+  sessionStorage.removeItem(place);
+  location.assign(next);
+};
 const submit = async () => {
   if (main.dataset.busy === "true") return;
   const lacking = missing();
@@ -287,15 +293,11 @@ const submit = async () => {
   const response = await send(ballot());
   const answer = await response.json().catch(() => ({}));
   if (response.ok && answer.next) {
-    sessionStorage.removeItem(place);
-    location.assign(answer.next);
+    leave(answer.next);
     return;
   }
   busy(false);
-  notice(answer.error ?? texts.refused, texts.go_on, () => {
-    sessionStorage.removeItem(place);
-    location.assign(answer.next ?? "trial");
-  });
+  notice(answer.error ?? texts.refused, texts.go_on, () => leave(answer.next ?? "trial"));
 };
 form.addEventListener("submit", (submission) => { submission.preventDefault(); submit(); });
 
