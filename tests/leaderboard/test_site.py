@@ -96,7 +96,10 @@ def test_pages_are_valid_html_with_the_policy_and_no_other_server(
     assert len(pages) >= 12
     for page in pages:
         text = page.read_text(encoding="utf-8")
-        html5lib.HTMLParser(strict=True).parse(text)
+        tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(text)
+        for figure in tree.iter("figure"):
+            captions = [k for k, each in enumerate(figure) if each.tag == "figcaption"]
+            assert set(captions) <= {0, len(figure) - 1}, page
         assert f'<meta http-equiv="Content-Security-Policy" content="{policy_text()}">' in text
         assert not re.search(
             r'<(?:script|link|img|video|iframe)[^>]+(?:src|href)="(?:https?:)?//', text
