@@ -125,6 +125,10 @@ def test_the_defaults_are_the_published_ones():
     assert turns == 2 * [*4 * ["critic"], "student"]
 
 
+def test_the_first_losses_of_both_players(golden):
+    golden("self_forcing", tiny_stage(replace(CONFIG, ratio=3)), loop(steps=6))
+
+
 def test_the_gradient_is_the_difference_of_the_predictions_by_the_distance():
     samples = noise(2, 3, 4, 2, 2).requires_grad_(True)
     real, fake = noise(2, 3, 4, 2, 2, seed=1), noise(2, 3, 4, 2, 2, seed=2)

@@ -100,6 +100,10 @@ def test_the_defaults_are_the_published_ones():
     assert config.window == 3
 
 
+def test_the_first_losses_of_the_warm_up(golden):
+    golden("warmup", tiny_stage(), loop(steps=5, validate_every=0))
+
+
 def test_it_learns_a_few_trajectories_by_heart(tmp_path):
     source = Lines()
     stage = tiny_stage(source=source, held_out=source.rows(torch.arange(4)))
