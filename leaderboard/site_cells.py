@@ -104,6 +104,8 @@ def written(value: float, unit: str = "") -> str:
     decimals = _DECIMALS.get(unit, 3)
     if unit == "FPS" and abs(value) >= 100:
         decimals = 0
+    if unit == "ms" and 0 < abs(value) < 0.1:
+        decimals = 4
     text = f"{value:,.{decimals}f}"
     return text.removeprefix("-") if float(text.replace(",", "")) == 0 else text.replace("-", MINUS)
 

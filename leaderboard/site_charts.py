@@ -167,7 +167,7 @@ def _domain(
 ) -> tuple[float, float]:
     """Makes room for the band, but never so much that the curve itself flattens."""
     least, most = min(mean), max(mean)
-    room = max(most - least, 0.05 * abs(most), 1e-6)
+    room = max((most - least) / 2, 0.05 * abs(most), 1e-6)
     ends = [v for v in (*low, *high) if math.isfinite(v)] or [least, most]
     return max(min(ends), least - room), min(max(ends), most + room)
 
@@ -197,7 +197,13 @@ def rollout(curve: Curve, column: Column, label: str, rate: float) -> Chart:
         )
         for width, height in ((WIDE, 280), (NARROW, 250))
     )
+    wider = any(a < domain[0] or b > domain[1] for a, b in zip(low, high, strict=True))
     every = max(1, math.ceil(len(curve.mean) / _TABLE_ROWS))
+    notes = []
+    if wider:
+        notes.append("Where few clips are that long, the band is wider than the chart.")
+    if every > 1:
+        notes.append(f"The table has one frame in {every}; the page's JSON has all.")
     shown = sorted({*range(0, len(curve.mean), every), len(curve.mean) - 1})
     return Chart(
         title=f"{column.label} over the rollout",
@@ -212,5 +218,5 @@ def rollout(curve: Curve, column: Column, label: str, rate: float) -> Chart:
             )
             for k in shown
         ),
-        note=f"The table has every {every}. frame; the page's JSON has all." if every > 1 else "",
+        note=" ".join(notes),
     )

@@ -18,8 +18,7 @@ STRENGTH = Column(
 )  # fmt: skip
 RATE = Column(
     name="rate", label="Preferred", unit="%", higher=True,
-    description="How often it was preferred to the anchor, or to all others where there is "
-    "none; ties as the study's plan counts them.",
+    description="How often it was preferred to the study's anchor; ties as its plan counts them.",
 )  # fmt: skip
 
 
@@ -82,14 +81,18 @@ def _study(number: int, found: Preferences, entries: Sequence[Entry]) -> Study:
         axes=axes,
         facts=(
             ("Votes in the log", f"{log.votes:,} from {log.first[:10]} to {log.last[:10]}"),
-            ("Plan", f"{plan.hash[:12]}, {registered}"),
-            ("Log", f"{log.hash[:12]}, {whole}"),
+            ("Plan", f"{_short(plan.hash)}, {registered}"),
+            ("Log", f"{_short(log.hash)}, {whole}"),
             ("Ties", plan.ties),
         ),
         strengths={
             (row.id, axis.name): row.cells[0] for axis in axes for row in axis.table.rows if row.id
         },
     )  # fmt: skip
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
 
 
 def _axis(
@@ -110,7 +113,7 @@ def _axis(
         table=Table(
             id=id,
             caption=f"{title}: strength against {against}; intervals clustered by rater and clip",
-            columns=(STRENGTH, RATE),
+            columns=(STRENGTH, RATE) if anchor else (STRENGTH,),
             rows=tuple(_rows(axis, anchor, by_name)),
         ),
         statements=axis.statements,
@@ -145,7 +148,7 @@ def _rows(axis: Axis, anchor: str | None, by_name: dict[str, Entry]) -> list[Row
                 rank=str(low) if low == high else f"{low}–{high}",
                 rank_order=(low + high) / 2,
                 groups=span_of(groups) if groups else "",
-                cells=(strength, _rate(rates.get(place.model))),
+                cells=(strength, _rate(rates.get(place.model))) if anchor else (strength,),
             )
         )
     return rows
