@@ -6,7 +6,8 @@ next one starts) and ``speed.json``, which is always derived from all of them.
 
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,12 +99,18 @@ class SpeedReport(BaseModel):
     measured: str
 
 
-def measure_speed(config: SpeedConfig, *, model: WorldModel | None = None) -> SpeedReport:
+def measure_speed(
+    config: SpeedConfig,
+    *,
+    model: WorldModel | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> SpeedReport:
     """Times a model and writes ``speed.json``.
 
     Args:
         config: What to time.
         model: A made model, instead of looking up ``config.model``.
+        clock: Seconds that only go forward.
 
     Returns:
         What was written.
@@ -119,12 +126,12 @@ def measure_speed(config: SpeedConfig, *, model: WorldModel | None = None) -> Sp
     left = replace(conditions, sessions=conditions.sessions - len(sessions))
     if left.sessions > 0:
         with (config.out / SESSIONS_FILE).open("a", encoding="utf-8") as log:
-            for times in time_sessions(model, left):
+            for times in time_sessions(model, left, clock=clock):
                 log.write(json.dumps(asdict(times)) + "\n")
                 log.flush()
                 os.fsync(log.fileno())
                 sessions.append(times)
-    null = list(time_sessions(NullModel(), replace(conditions, warmup=1)))
+    null = list(time_sessions(NullModel(), replace(conditions, warmup=1), clock=clock))
     report = SpeedReport(
         model=stamp["model"],
         conditions=stamp["conditions"],
