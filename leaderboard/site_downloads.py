@@ -130,6 +130,7 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "results": [
             {
                 "run": r.run,
+                "frame_rate": r.meta.suite.frame_rate,
                 "metrics": r.summary.metrics,
                 "curves": drawn_curves(r),
                 "clips": r.summary.clip_values,

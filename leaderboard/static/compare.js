@@ -210,9 +210,16 @@
     label.append(choice);
     const play = make("button", "Play together");
     play.type = "button";
+    const steps = [["Frame back", -1], ["Next frame", 1]].map(([text, way]) => {
+      const button = make("button", text);
+      button.type = "button";
+      button.addEventListener("click", () => step(way));
+      return button;
+    });
     const tools = make("div", undefined, "tools");
-    tools.append(label, play);
+    tools.append(label, play, ...steps);
     const grid = make("div", undefined, "reel");
+    const rate = found[0].frame_rate;
     let videos = [];
     const fill = () => {
       videos = data.map((d, k) => {
@@ -236,11 +243,24 @@
       }
       requestAnimationFrame(follow);
     };
+    const stop = () => {
+      for (const video of videos) { video.pause(); video.loop = false; }
+      play.textContent = "Play together";
+    };
+    // All go to the middle of one frame, where rounding leads to no neighbour.
+    const step = (way) => {
+      stop();
+      const frames = Math.max(1, Math.round(Math.min(...videos.map((v) => v.duration || 0)) * rate));
+      const frame = Math.min(Math.max(Math.floor(videos[0].currentTime * rate) + way, 0), frames - 1);
+      const time = (frame + 0.5) / rate;
+      for (const video of videos) if (Math.abs(video.currentTime - time) > 1e-3) video.currentTime = time;
+    };
     play.addEventListener("click", async () => {
-      const start = videos[0].paused;
-      for (const video of videos) { if (start) await video.play(); else video.pause(); }
-      play.textContent = start ? "Pause" : "Play together";
-      if (start) requestAnimationFrame(follow);
+      if (!videos[0].paused) { step(0); return; }
+      play.textContent = "Pause";
+      for (const video of videos) video.loop = true;
+      await Promise.all(videos.map((video) => video.play()));
+      requestAnimationFrame(follow);
     });
     choice.addEventListener("change", fill);
     fill();

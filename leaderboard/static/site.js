@@ -110,7 +110,7 @@
           if (!row.hidden) seen.add(row.dataset.id);
         }
       }
-      found.textContent = `${seen.size} rows, baselines among them`;
+      found.textContent = `${seen.size} ${seen.size === 1 ? "row" : "rows"}, baselines among them`;
       for (const [key, value] of [["find", search.value.trim()], ["tier", tier.value], ["old", old.value]]) {
         if (value) state.set(key, value); else state.delete(key);
       }

@@ -1,12 +1,15 @@
 """The site in Chromium: sort, filter, compare, keyboard, accessibility, without a script."""
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from dojobench.benchmarks.video_writer import VideoWriter
 from dojobench.leaderboard.card import CARD_TEMPLATE
 from dojobench.leaderboard.site_build import BuildConfig, build
 from dojobench.leaderboard.site_serve import make_server
@@ -16,7 +19,21 @@ PATIENCE = 600_000
 """Milliseconds after which a hang is one, however slow the machine."""
 PAGES = ["index.html", "suites/dojo-mini.html", "models/alpha-1.html", "compare.html",
          "published/dreamdojo.html", "speed.html", "human.html", "about.html"]  # fmt: skip
+FRAMES = 24
 TABLE = "#dojo-mini-fidelity-table"
+
+
+def add_video(folder: Path) -> None:
+    """Adds the prediction of one clip, of which each frame has a grey of its own."""
+    name = "dojo-mini.fidelity/val-0000.s0.pred.mp4"
+    with VideoWriter(folder / "videos" / name, rate=10, resolution=(64, 64)) as video:
+        shades = torch.arange(FRAMES, dtype=torch.uint8) * 8
+        video.write(shades[:, None, None, None].expand(-1, 3, 64, 64))
+    content = (folder / "videos" / name).read_bytes()
+    listed = json.loads((folder / "submission.json").read_text())
+    entry = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    listed["videos"] = {"where": "videos", "files": {name: entry}}
+    (folder / "submission.json").write_text(json.dumps(listed))
 
 
 @pytest.fixture
@@ -28,7 +45,9 @@ def address(
     ):
         card = CARD_TEMPLATE.replace('name = "my-model"', f"name = {json.dumps(name)}")
         card = card.replace('kind = "world-model"', f'kind = "{kind}"')
-        submit(fake_run(name=name, quality=quality, seed=k), card=card, name=f"{name}-1")
+        folder = submit(fake_run(name=name, quality=quality, seed=k), card=card, name=f"{name}-1")
+        if kind == "world-model":
+            add_video(folder)
     build(BuildConfig(submissions=tmp_path / "in", out=tmp_path / "site", workers=1))
     server = make_server(tmp_path / "site", 0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -121,6 +140,42 @@ def test_compare_says_what_the_tables_say(visit: Callable, address: str) -> None
     heads = page.locator("#compared thead th")
     pytest.importorskip("playwright.sync_api").expect(heads).to_have_count(4, timeout=PATIENCE)
     assert "m=still-1" in page.url
+
+
+def times(page: object) -> list[float]:
+    return page.eval_on_selector_all("#compared video", "all => all.map(v => v.currentTime)")
+
+
+def until(page: object, told: str) -> None:
+    """Waits until something is true of all videos, however long that takes."""
+    while not page.eval_on_selector_all("#compared video", f"all => all.every(v => {told})"):
+        page.wait_for_timeout(50)
+
+
+@pytest.mark.timeout(PATIENCE / 1000)
+def test_clips_play_and_step_together(visit: Callable, address: str) -> None:
+    page = visit()
+    page.goto(f"{address}compare.html?m=beta-1&m=alpha-1")
+    page.get_by_role("heading", name="Clips in step").wait_for()
+    until(page, "v.readyState >= 2")
+    assert times(page) == [0, 0]
+    for frame in (1, 2, 3, 2):
+        page.get_by_role("button", name="Frame back" if frame == 2 and times(page)[0] > 0.3
+                         else "Next frame").click()  # fmt: skip
+        until(page, "!v.seeking")
+        assert times(page) == pytest.approx([(frame + 0.5) / 10] * 2, abs=1e-4)
+    for _ in range(FRAMES):
+        page.get_by_role("button", name="Next frame").click()
+        until(page, "!v.seeking")
+    assert times(page) == pytest.approx([(FRAMES - 0.5) / 10] * 2, abs=1e-4)
+    page.get_by_role("button", name="Play together").click()
+    until(page, "!v.paused")
+    until(page, f"v.currentTime < {FRAMES - 1} / 10")
+    page.get_by_role("button", name="Pause").click()
+    until(page, "v.paused && !v.seeking")
+    first, second = times(page)
+    assert first == pytest.approx(second, abs=1e-3)
+    assert page.get_by_role("button", name="Play together").is_visible()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
