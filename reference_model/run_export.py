@@ -18,7 +18,8 @@ from dojobench.reference_model.model_folder import (
 from dojobench.reference_model.streaming import StreamConfig
 from dojobench.reference_model.text_embedding import text_for
 from dojobench.reference_model.tokenizer import CausalTokenizer
-from dojobench.reference_model.training.episodes import EpisodeGroup, EpisodeStore, GroupInfo
+from dojobench.reference_model.training.episode_files import GroupInfo
+from dojobench.reference_model.training.episodes import EpisodeGroup, EpisodeStore
 from dojobench.reference_model.training.latent_source import encoder_of
 from dojobench.reference_model.training.products import place_of, product
 from dojobench.simulator.world import EMBODIMENTS, make_embodiment

@@ -9,13 +9,9 @@ import numpy as np
 from dojobench.datasets.dojo_plans import MakeConfig, checked_size, make_plans
 from dojobench.datasets.progress import track
 from dojobench.protocol.errors import BadInputError
-from dojobench.reference_model.training.episodes import (
-    EpisodeGroup,
-    EpisodeStore,
-    GroupInfo,
-    StoredEpisode,
-    fill_group,
-)
+from dojobench.reference_model.training.episode_files import GroupInfo, StoredEpisode
+from dojobench.reference_model.training.episode_writer import fill_group
+from dojobench.reference_model.training.episodes import EpisodeGroup, EpisodeStore
 from dojobench.simulator.clips import GENERATOR, ClipPlan, RenderedClip
 from dojobench.simulator.generation import generate
 from dojobench.simulator.world import FRAME_RATE, make_embodiment

@@ -19,12 +19,9 @@ from dojobench.datasets.source import Episode, EpisodeSource
 from dojobench.datasets.statistics import load_modality
 from dojobench.datasets.suites import load_named, named_manifests
 from dojobench.protocol.errors import BadInputError
-from dojobench.reference_model.training.episodes import (
-    EpisodeStore,
-    GroupInfo,
-    StoredEpisode,
-    fill_group,
-)
+from dojobench.reference_model.training.episode_files import GroupInfo, StoredEpisode
+from dojobench.reference_model.training.episode_writer import fill_group
+from dojobench.reference_model.training.episodes import EpisodeStore
 
 _DECODED_AT_ONCE = 64
 

@@ -18,7 +18,8 @@ from dojobench.reference_model.streaming import StreamConfig
 from dojobench.reference_model.text_embedding import save_text
 from dojobench.reference_model.tokenizer import CausalTokenizer
 from dojobench.reference_model.tokenizer_config import TOKENIZERS
-from dojobench.reference_model.training.episodes import GroupInfo, StoredEpisode, fill_group
+from dojobench.reference_model.training.episode_files import GroupInfo, StoredEpisode
+from dojobench.reference_model.training.episode_writer import fill_group
 
 
 @pytest.fixture(scope="module")

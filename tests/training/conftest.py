@@ -12,12 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dojobench.reference_model.training.episodes import (
-    EpisodeStore,
-    GroupInfo,
-    StoredEpisode,
-    fill_group,
-)
+from dojobench.reference_model.training.episode_files import GroupInfo, StoredEpisode
+from dojobench.reference_model.training.episode_writer import fill_group
+from dojobench.reference_model.training.episodes import EpisodeStore
 from dojobench.reference_model.training.loop import LoopConfig, train
 from dojobench.reference_model.training.stage import Stage
 from dojobench.reference_model.training.training_log import LOG, read_log

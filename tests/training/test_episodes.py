@@ -9,13 +9,9 @@ import pytest
 
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.training.arrays import map_array, save_array
-from dojobench.reference_model.training.episodes import (
-    EpisodeGroup,
-    EpisodeStore,
-    GroupInfo,
-    StoredEpisode,
-    fill_group,
-)
+from dojobench.reference_model.training.episode_files import GroupInfo, StoredEpisode
+from dojobench.reference_model.training.episode_writer import fill_group
+from dojobench.reference_model.training.episodes import EpisodeGroup, EpisodeStore
 
 INFO = GroupInfo(
     name="g",
