@@ -9,10 +9,10 @@ frames look like whose window slides.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -154,35 +154,45 @@ def make_trajectories(
         times=tuple(times[i] for i in kept),
     )
     claim(folder, index)
-    teacher.eval()
-    missing = [
-        (number, members)
-        for number, members in enumerate(index.shards())
-        if not (shard_path(folder, number)).is_file()
-    ]
-    total = sum(-(-len(members) // config.batch) for _, members in missing)
-    follow = _Follower(config, teacher, times, kept, tokenizer=tokenizer, text=text)
-
-    def batches() -> Iterator[tuple[int, int, int]]:
-        for number, members in missing:
-            for start in range(members.start, members.stop, config.batch):
-                yield number, start // config.batch, min(config.batch, members.stop - start)
-
+    follow = _Follower(config, teacher.eval(), times, kept, tokenizer=tokenizer, text=text)
+    work = _missing(folder, index, config.batch)
     parts: list[Batch] = []
-    left = {number: len(members) for number, members in missing}
-    for number, step, size in track(batches(), "trajectories", total):
-        whole = source.batch(step, config.batch)
-        generator = step_generator(config.seed, step, teacher.device)
+    for each in track(iter(work), "trajectories", len(work)):
+        whole = source.batch(each.step, config.batch)
+        generator = step_generator(config.seed, each.step, teacher.device)
         made = follow(whole["latents"], whole["actions"], generator)
-        parts.append({name: one[:size] for name, one in made.items()})
-        left[number] -= size
-        if left[number]:
+        parts.append({name: one[: each.size] for name, one in made.items()})
+        if not each.last:
             continue
-        write_shard(shard_path(folder, number), parts, config.dtype)
+        write_shard(shard_path(folder, each.shard), parts, config.dtype)
         parts = []
         if until is not None and until():
-            return number == missing[-1][0]
+            return each is work[-1]
     return True
+
+
+class _Work(NamedTuple):
+    """A batch to make: of which shard, which one of all, how many of it count, if it is the last.
+
+    The last batch of all may be larger than what is left to make; the rest is not kept.
+    """
+
+    shard: int
+    step: int
+    size: int
+    last: bool
+
+
+def _missing(folder: Path, index: TrajectoryIndex, batch: int) -> list[_Work]:
+    """Lists the batches of shards that are not there yet."""
+    return [
+        _Work(
+            number, start // batch, min(batch, members.stop - start), start + batch >= members.stop
+        )
+        for number, members in enumerate(index.shards())
+        if not shard_path(folder, number).is_file()
+        for start in range(members.start, members.stop, batch)
+    ]
 
 
 class _Follower:
