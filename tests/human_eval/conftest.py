@@ -153,14 +153,13 @@ def postgres_server() -> Iterator[str]:
     options = " ".join(f"-c {setting}" for setting in (*settings, "max_connections=120"))
     try:
         subprocess.run(initdb, **run)
-        start = [programs / "pg_ctl", "-D", data, "-l", log, "-w", "-o", options, "start"]
+        patient = [programs / "pg_ctl", "-D", data, "-w", "-t", "600"]
+        start = [*patient, "-l", log, "-o", options, "start"]
         subprocess.run(start, **run)
         try:
             yield f"postgresql://study@/%s?host={folder}"
         finally:
-            subprocess.run(
-                [programs / "pg_ctl", "-D", data, "-w", "-m", "immediate", "stop"], **run
-            )
+            subprocess.run([*patient, "-m", "immediate", "stop"], **run)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
