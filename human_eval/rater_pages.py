@@ -217,7 +217,7 @@ async def vote(request: Request) -> Response:
         raise Refusal(403, "expired", back=True)
     moment = now()
     limit = site.running.study.exclusions.max_drift_frames
-    measured = form.measured(max(0.0, moment - found.issued), math.inf if limit is None else limit)
+    measured = form.measured(max(0.0, moment - found.issued), limit)
     await off_loop(site.running.store.vote, found.trial, dict(form.answers), measured, now=moment)
     place = "trial"
     if found.number + 1 >= trials_of(site.running.plan):

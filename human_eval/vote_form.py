@@ -2,13 +2,16 @@
 
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from dojobench.human_eval.study_file import Axis
 
 Answer = Literal["left", "right", "tie", "unsure"]
+
+MAX_DRIFT: Final = 1.0
+"""Frames of drift above which a vote is flagged where the plan excludes none for it."""
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -49,12 +52,12 @@ class VoteForm(_Part):
     plays: MaybeCount = None
     dropped_frames: MaybeCount = None
 
-    def measured(self, elapsed: float, max_drift: float) -> dict[str, Any]:
+    def measured(self, elapsed: float, max_drift: float | None) -> dict[str, Any]:
         """Gives what the log keeps of how the vote came about, with flags.
 
         Args:
             elapsed: Seconds since the trial was handed out, by the server's clock.
-            max_drift: Most frames that the videos may have drifted apart.
+            max_drift: Most frames that the plan lets videos drift apart, if it says.
         """
         flags: list[str] = []
         seconds = elapsed if self.seconds is None else self.seconds
@@ -63,7 +66,8 @@ class VoteForm(_Part):
             seconds = elapsed
         if self.drift_frames is None or self.plays is None:
             flags.append("unmeasured")
-        if self.drift_frames is not None and self.drift_frames > max_drift:
+        limit = MAX_DRIFT if max_drift is None else max_drift
+        if self.drift_frames is not None and self.drift_frames > limit:
             flags.append("drift")
         if self.plays == 0:
             flags.append("unplayed")

@@ -44,8 +44,8 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def served(study: Path, tmp_path: Path, database: str | None) -> Iterator[tuple[Path, str]]:
-    """Serves a fresh copy of the study; gives its folder and the raters' address."""
+def served(study: Path, tmp_path: Path, database: str | None) -> Iterator[tuple[Path, str, str]]:
+    """Serves a copy of the study; gives its folder, and the raters' and organiser's pages."""
     folder = tmp_path / "study"
     shutil.copytree(study, folder)
     where = [] if database is None else ["--database", database]
@@ -57,9 +57,8 @@ def served(study: Path, tmp_path: Path, database: str | None) -> Iterator[tuple[
         try:
             ready, _, _ = select.select([server.stdout], [], [], PATIENCE / 1000)
             assert ready
-            found = re.search(r"http://\S+", server.stdout.readline())
-            assert found
-            yield folder, found[0]
+            lines = [server.stdout.readline() for _ in range(2)]
+            yield folder, *(re.findall(r"http://\S+", line)[0] for line in lines)
         finally:
             server.terminate()
 
@@ -73,6 +72,16 @@ def browser(chromium: str) -> Iterator[Any]:
         )
         yield browser
         browser.close()
+
+
+def check_usable(page: Any) -> None:
+    """Finds nothing that a person with a disability could not use, and nothing cut off."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    serious = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert serious == [], [(v["id"], [n["html"] for n in v["nodes"]]) for v in serious]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 class Rater:
@@ -106,13 +115,7 @@ class Rater:
         self.page.wait_for_selector(f"main[data-drawn='{frame}'][data-playing='false']")
 
     def check(self) -> None:
-        """Finds nothing that a person with a disability could not use, and no model's name."""
-        from axe_playwright_python.sync_playwright import Axe
-
-        found = Axe().run(self.page).response["violations"]
-        serious = [v for v in found if v["impact"] in ("serious", "critical")]
-        assert serious == [], [(v["id"], [n["html"] for n in v["nodes"]]) for v in serious]
-        assert self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        check_usable(self.page)
         self.check_blind()
 
     def check_blind(self) -> None:
@@ -297,9 +300,9 @@ RATERS: list[tuple[Callable[[Rater], None], str, dict[str, Any]]] = [
 
 
 def test_three_raters_finish_a_study_and_it_is_analysed(
-    served: tuple[Path, str], database: str | None, browser: Any, tmp_path: Path
+    served: tuple[Path, str, str], database: str | None, browser: Any, tmp_path: Path
 ) -> None:
-    folder, address = served
+    folder, address, organiser = served
     for work, language, options in RATERS:
         rater = Rater(browser, address, language, **options)
         work(rater)
@@ -319,7 +322,16 @@ def test_three_raters_finish_a_study_and_it_is_analysed(
     found = json.loads((out / "preferences.json").read_text())
     text = json.dumps(found)
     assert all(name in text for name in MODELS)
-    assert "<html" in (out / "report.html").read_text()
+    for width, scheme in ((1280, "dark"), (390, "light")):
+        size = {"width": width, "height": 800}
+        context = browser.new_context(viewport=size, color_scheme=scheme)
+        context.set_default_timeout(PATIENCE)
+        page = context.new_page()
+        for place in (organiser, (out / "report.html").as_uri()):
+            page.goto(place)
+            page.get_by_role("heading", level=1, name="Robots").wait_for()
+            check_usable(page)
+        context.close()
 
 
 def check_votes(votes: list[dict[str, Any]]) -> None:
@@ -341,7 +353,9 @@ def check_votes(votes: list[dict[str, Any]]) -> None:
     assert any(mark["right"] == pytest.approx(0.55) for mark in marks)
 
 
-def test_without_a_script_a_rater_can_still_answer(served: tuple[Path, str], browser: Any) -> None:
+def test_without_a_script_a_rater_can_still_answer(
+    served: tuple[Path, str, str], browser: Any
+) -> None:
     rater = Rater(browser, served[1], java_script_enabled=False)
     page, texts = rater.page, rater.texts
     page.goto(rater.address)
