@@ -69,11 +69,12 @@ class FakeRun:
         quality: float = 0.5,
         seed: int = 1,
         suite: KnownSuite | None = None,
+        seeds: int = 3,
     ) -> None:
         self.suite = suite or SMALL
         self.name, self.quality, self.seed = name, quality, seed
         self.clips = [clip.id for clip in self.suite.scored]
-        self.seeds = [0, 1, 2]
+        self.seeds = list(range(seeds))
         self.errors: dict[tuple[str, int], tuple[np.ndarray, np.ndarray]] = {}
         for clip in self.suite.scored:
             frames = clip.frames - self.suite.spec.context_frames
