@@ -43,6 +43,7 @@ from dojobench.reference_model.blocks import (
 )
 from dojobench.reference_model.kv_cache import KVCache
 from dojobench.reference_model.net_config import WorldModelConfig
+from dojobench.reference_model.net_input import check_latents, join_channels
 from dojobench.reference_model.rope import Rope3D
 
 Text = Sequence[KeysValues]
@@ -231,7 +232,7 @@ class WorldModelNet(nn.Module):
         Raises:
             BadInputError: If latents or actions are not of the shape the network takes.
         """
-        self._check(latents, cache, first_frame)
+        check_latents(self.config, latents, cache, first_frame)
         frames, rows, columns = latents.shape[2:]
         height, width = rows // self.config.patch, columns // self.config.patch
         mask = BlockCausal(tokens_per_frame=height * width, window=window) if causal else None
@@ -257,26 +258,6 @@ class WorldModelNet(nn.Module):
         x = self.x_embedder(self.with_masks(latents, condition_mask, padding, context))
         patches = self.final_layer(self._run_blocks(x, around, text, cache), around)
         return unpatchify(patches, patch=self.config.patch, height=height, width=width)
-
-    def _check(self, latents: torch.Tensor, cache: KVCache | None, first_frame: int) -> None:
-        config = self.config
-        rows, columns = latents.shape[-2:]
-        if latents.dim() != 5 or latents.shape[1] != config.latent_channels:
-            raise BadInputError(
-                f"The world model '{config.name}' takes latents [batch, {config.latent_channels}, "
-                f"time, height, width], not {list(latents.shape)}; use the tokenizer it was "
-                "trained with."
-            )
-        if rows % config.patch or columns % config.patch:
-            raise BadInputError(
-                f"Latents of {rows}x{columns} cannot be cut into {config.patch}x{config.patch} "
-                "patches; use a resolution whose latents can."
-            )
-        if cache is not None and (latents.shape[2] != 1 or first_frame != cache.frames):
-            raise ValueError(
-                f"A cache of {cache.frames} frames takes frame {cache.frames} alone, not "
-                f"{latents.shape[2]} frames from {first_frame}."
-            )
 
     def embed_conditions(
         self,
@@ -363,25 +344,8 @@ class WorldModelNet(nn.Module):
         padding: torch.Tensor | None,
         context: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Joins latents, condition mask, padding and context along the channels, in this order."""
-        batch, _, frames, rows, columns = latents.shape
-        latents = latents.to(self.dtype)
-        plane = latents.new_zeros(batch, 1, frames, rows, columns)
-        given = plane
-        if condition_mask is not None:
-            given = plane + condition_mask.to(plane.dtype)[:, None, :, None, None]
-        channels = [latents, given]
-        if self.config.padding_mask:
-            channels.append(plane if padding is None else plane + padding.to(plane)[:, None, None])
-        if self.config.context_channels:
-            if context is None:
-                raise BadInputError(
-                    f"The world model '{self.config.name}' has context channels; pass the latents "
-                    "of the context frame as 'context'."
-                )
-            known = context.unsqueeze(2) if context.dim() == 4 else context
-            channels.append(known.to(latents).expand(-1, -1, frames, -1, -1))
-        return torch.cat(channels, dim=1)
+        """Gives the input's channels in the weights' number format; see ``join_channels``."""
+        return join_channels(self.config, latents.to(self.dtype), condition_mask, padding, context)
 
     def _run_blocks(
         self,

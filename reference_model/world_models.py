@@ -10,6 +10,7 @@ from dojobench.protocol import ModelSpec
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.action_conditioning import action_encoder
 from dojobench.reference_model.checkpoint_io import load_world_model
+from dojobench.reference_model.dit import WorldModelNet
 from dojobench.reference_model.model_folder import (
     CARD,
     TEXT,
@@ -71,18 +72,7 @@ def reference_model(
     tokenizer = CausalTokenizer.load(checkpoint / TOKENIZER).to(dtype).eval()
     # What convolutions on a CPU work in; otherwise each of them converts its input.
     tokenizer = tokenizer.to(memory_format=torch.channels_last)
-    factor = tokenizer.spatial_factor * net.config.patch
-    if any(side % factor for side in description.resolution):
-        height, width = description.resolution
-        raise BadInputError(
-            f"{checkpoint / CARD} says frames of {height}x{width}, but its network takes "
-            f"multiples of {factor}; write the folder again."
-        )
-    if net.config.latent_channels != tokenizer.latent_channels:
-        raise BadInputError(
-            f"In {checkpoint} the network takes {net.config.latent_channels} latent channels and "
-            f"the tokenizer makes {tokenizer.latent_channels}; write the folder again."
-        )
+    _check_fit(checkpoint, description, net, tokenizer)
     encoder = action_encoder(
         net.config.actions,
         description.action_space.embodiment,
@@ -108,6 +98,24 @@ def _require(checkpoint: Path, *names: str) -> None:
             raise BadInputError(
                 f"The model folder {checkpoint} lacks {name}; write it again or fetch it whole."
             )
+
+
+def _check_fit(
+    checkpoint: Path, description: ModelDescription, net: WorldModelNet, tokenizer: CausalTokenizer
+) -> None:
+    """Sees that frames, tokenizer and network belong together."""
+    factor = tokenizer.spatial_factor * net.config.patch
+    if any(side % factor for side in description.resolution):
+        height, width = description.resolution
+        raise BadInputError(
+            f"{checkpoint / CARD} says frames of {height}x{width}, but its network takes "
+            f"multiples of {factor}; write the folder again."
+        )
+    if net.config.latent_channels != tokenizer.latent_channels:
+        raise BadInputError(
+            f"In {checkpoint} the network takes {net.config.latent_channels} latent channels and "
+            f"the tokenizer makes {tokenizer.latent_channels}; write the folder again."
+        )
 
 
 def build_model(description: ModelDescription, parts: Parts, *, weights: str) -> LatentModel:

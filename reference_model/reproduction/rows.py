@@ -16,7 +16,7 @@ from dojobench.reference_model.reproduction.tables import TABLES, Row, Table, se
 from dojobench.reference_model.run_export import export_run
 from dojobench.reference_model.training.products import set_base
 from dojobench.reference_model.training.recipe import Recipe
-from dojobench.reference_model.training.stages import Until, run_stage
+from dojobench.reference_model.training.stages import Until, run_stage, text_file
 
 BASE_FOLDER = "base"
 """Folder of a table that holds what its rows share, where no other run has it."""
@@ -99,7 +99,7 @@ def run_part(
     for row in table.rows_of(part):
         model = folder / "models" / row.name
         name = f"{row.name}-seed-{seed}"
-        export_run(folder, model, kind=row.kind, name=name)
+        export_run(folder, model, kind=row.kind, name=name, text=text_file(own))
         for split in table.splits:
             _score(model, scores_folder(out, row, seed, split), suite, split, scoring)
 

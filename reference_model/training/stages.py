@@ -121,11 +121,11 @@ def open_latents(run: Path) -> LatentStore:
 
 
 def _pretrain(recipe: Recipe, run: Path, until: Until) -> Path:
-    return _world_model(recipe.pretrain, "pretrain", run, until, _text(recipe))
+    return _world_model(recipe.pretrain, "pretrain", run, until, text_file(recipe))
 
 
 def _posttrain(recipe: Recipe, run: Path, until: Until) -> Path:
-    return _world_model(recipe.posttrain, "posttrain", run, until, _text(recipe))
+    return _world_model(recipe.posttrain, "posttrain", run, until, text_file(recipe))
 
 
 def _world_model(
@@ -144,20 +144,21 @@ def _world_model(
     return finished(train(stage, config.loop, run / name, settings=config, until=until))
 
 
-def _text(recipe: Recipe) -> Path | None:
+def text_file(recipe: Recipe) -> Path | None:
+    """Gives the file of a recipe's stored text, for sizes that attend to one."""
     return None if recipe.text is None else Path(_expanded(recipe.text))
 
 
 def _trajectories(recipe: Recipe, run: Path, until: Until) -> Path:
-    return run_trajectories(recipe.trajectories, run, until, text=_text(recipe))
+    return run_trajectories(recipe.trajectories, run, until, text=text_file(recipe))
 
 
 def _warmup(recipe: Recipe, run: Path, until: Until) -> Path:
-    return finished(run_warmup(recipe.warmup, run, until, text=_text(recipe)))
+    return finished(run_warmup(recipe.warmup, run, until, text=text_file(recipe)))
 
 
 def _self_forcing(recipe: Recipe, run: Path, until: Until) -> Path:
-    return finished(run_self_forcing(recipe.self_forcing, run, until, text=_text(recipe)))
+    return finished(run_self_forcing(recipe.self_forcing, run, until, text=text_file(recipe)))
 
 
 def _teacher(recipe: Recipe, run: Path, until: Until) -> Path:
@@ -173,7 +174,7 @@ def _student(recipe: Recipe, run: Path, until: Until) -> Path:
 def _export(recipe: Recipe, run: Path, kind: Literal["teacher", "student"], *, of: str) -> Path:
     product(run, of)
     name = f"{recipe.name}-{kind}"
-    return export_run(run, run / PRODUCTS[kind], kind=kind, name=name, text=_text(recipe))
+    return export_run(run, run / PRODUCTS[kind], kind=kind, name=name, text=text_file(recipe))
 
 
 STAGES: dict[str, StageRunner] = {

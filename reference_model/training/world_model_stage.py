@@ -6,7 +6,7 @@ Pretraining and post-training are the same stage with other data and another beg
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -137,30 +137,31 @@ class WorldModelStage:
                 )
             self._begin_from(pretrained)
         self.players = {"net": Player(module=self.net, optimizer=config.optimizer)}
-        source = LatentWindowSource(
-            latents,
-            config.groups,
-            latent_frames=config.latent_frames,
-            conditioning=config.conditioning,
-            actions=net_config.actions,
-            seed=seed,
-        )
+        source = self._windows(latents, config.groups, seed=seed)
         self.source, self.statistics = source, source.statistics
         self.sampler = SamplerConfig(
             solver="euler", steps=config.validation_steps, shift=net_config.shift
         )
+        # Scaled as in training, whatever the held-out actions' own range is.
         self._held_out = {
-            group: LatentWindowSource(
-                latents,
-                {group: 1.0},
-                latent_frames=config.latent_frames,
-                conditioning=config.conditioning,
-                actions=net_config.actions,
-                statistics=source.statistics,
-                frames=True,
+            group: self._windows(
+                latents, {group: 1.0}, statistics=source.statistics, frames=True
             ).batch(0, config.validation_windows)
             for group in config.held_out
         }
+
+    def _windows(
+        self, latents: LatentStore, groups: Mapping[str, float], **given: Any
+    ) -> LatentWindowSource:
+        """Opens windows of some groups, conditioned as the stage is."""
+        return LatentWindowSource(
+            latents,
+            groups,
+            latent_frames=self.config.latent_frames,
+            conditioning=self.config.conditioning,
+            actions=self.net.config.actions,
+            **given,
+        )
 
     def _begin_from(self, pretrained: Path) -> None:
         """Takes over pretrained weights, and forgets what its actions meant."""
