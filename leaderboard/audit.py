@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from dojobench.benchmarks.provenance import code_entry, hardware, package_versions
 from dojobench.datasets.suite import ClipRecord, Suite
 from dojobench.datasets.suites import open_suite
@@ -83,6 +85,7 @@ def audit(config: AuditConfig) -> Attestation:
     Raises:
         BadInputError: If the submission cannot be read, or what an audit needs is not there.
     """
+    named = _round(config)
     submission = read_submission(config.folder)
     runs = [
         read_run(submission, entry) for entry in submission.file.runs if entry.benchmark == FIDELITY
@@ -103,7 +106,7 @@ def audit(config: AuditConfig) -> Attestation:
             _from_videos(config, submission, run, suite, drawn_by, found)
         else:
             _from_model(config, submission, run, suite, drawn_by, found)
-    return _attest(config, submission, drawn_by, found)
+    return _attest(config, named, submission, drawn_by, found)
 
 
 def draw_records(
@@ -223,8 +226,19 @@ def _clip(clips: dict[str, ClipRecord], name: str) -> ClipRecord:
     return clips[name]
 
 
+def _round(config: AuditConfig) -> Round:
+    try:
+        return Round(name=config.round_name, seed=config.round_seed)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        raise BadInputError(
+            f"{'--round-seed' if problem['loc'][0] == 'seed' else '--round'} cannot be used "
+            f"({problem['msg']}); give the round's name, such as 2026-12, and its public seed"
+        ) from error
+
+
 def _attest(
-    config: AuditConfig, submission: Submission, drawn_by: str, found: _Found
+    config: AuditConfig, named: Round, submission: Submission, drawn_by: str, found: _Found
 ) -> Attestation:
     failures = [*_outside(found.comparisons), *found.failures]
     failures += [
@@ -238,7 +252,7 @@ def _attest(
     return Attestation(
         submission_id=submission.id,
         submission_sha256=submission.sha256,
-        round=Round(name=config.round_name, seed=config.round_seed),
+        round=named,
         draw=drawn_by,
         method="videos" if config.model is None else "model",
         suites=found.suites,

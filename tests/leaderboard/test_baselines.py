@@ -171,6 +171,14 @@ def test_an_audit_of_another_model_fails(packed: Make) -> None:
         audit(config(folder, model="hold"))
 
 
+@pytest.mark.parametrize("changes", [{"round_seed": "short"}, {"round_name": "a\nb"}])
+def test_a_round_that_cannot_be_attested_is_refused_before_the_work(
+    packed: Make, changes: dict[str, str]
+) -> None:
+    with pytest.raises(BadInputError, match="--round"):
+        audit(config(packed("hold", "static"), model="not there", **changes))
+
+
 def test_an_audit_on_private_clips(packed: Make) -> None:
     folder = packed("hold", "static")
     found = audit(config(folder, model="hold", clips=2, secret=SECRET, private_clips=12))

@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from dojobench.benchmarks.benchmark_runs import UNIT_BENCHMARKS
+from dojobench.leaderboard import site_pages as pages
 from dojobench.leaderboard.site_boards import UNIT_VERSIONS
 from dojobench.leaderboard.site_build import POLICY, BuildConfig, Built, build, fingerprint
 from dojobench.leaderboard.site_cli import main
@@ -204,6 +205,18 @@ def test_a_submission_that_cannot_be_read_is_left_out_and_named(
     assert "my-model-1: runs/dojo-mini.fidelity/summary.json is not the file" in told
     assert "spoiled-1" in told
     assert (out / "index.html").is_file()
+
+
+def test_the_boards_own_rows_are_whole_present_and_audited(tmp_path: Path) -> None:
+    built = make(Path(pages.__file__).parent / "submissions", tmp_path / "site")
+    assert built.left_out == ()
+    entries = json.loads((tmp_path / "site/data/entries.json").read_text())["entries"]
+    baselines = {each["id"] for each in entries if each["kind"] != "world-model"}
+    assert {"hold-1", "mean-future-1", "nearest-neighbour-1"} <= baselines
+    assert {each["tier"] for each in entries if each["id"] in baselines} == {"audited"}
+    for key in ("dojo-mini.fidelity", "dojo-v1.fidelity", "dojo-v1.counterfactual"):
+        rows = json.loads((tmp_path / f"site/data/{key}.json").read_text())["rows"]
+        assert {row["id"] for row in rows if row["state"] == "ranked"} >= baselines
 
 
 def test_no_submissions_make_a_site_with_what_was_published(tmp_path: Path) -> None:
