@@ -29,18 +29,18 @@ def _nano() -> Recipe:
             loop=_loop(steps=1000, batch=16), optimizer=OptimizerConfig(lr=1e-3, clip=0.3)
         ),
         pretrain=WorldModelStageConfig(loop=_loop(steps=3000, batch=16)),
-        posttrain=replace(WorldModelStageConfig.posttraining(), loop=_loop(steps=8000, batch=16)),
+        posttrain=replace(WorldModelStageConfig.posttraining(), loop=_loop(steps=16_000, batch=16)),
         trajectories=TrajectoriesConfig(
-            windows=1600, latents=7, solver_steps=12, precision="bfloat16"
+            windows=3200, latents=7, solver_steps=12, precision="bfloat16"
         ),
         # The published rates, 3e-5 and 1e-7, are those of a network 400 times as large.
         warmup=WarmupStageConfig(
             clean_past=0.5,
-            loop=_loop(steps=1200, batch=16),
+            loop=_loop(steps=2000, batch=16),
             optimizer=OptimizerConfig(lr=3e-4, weight_decay=0.1, ema=0.99),
         ),
         self_forcing=SelfForcingStageConfig(
-            loop=replace(_loop(steps=1500, batch=4), validate_every=250, sample_every=500),
+            loop=replace(_loop(steps=3000, batch=4), validate_every=500, sample_every=500),
             critic_clips=2,
             student=OptimizerConfig(lr=2e-5, warmup=0, decay=0.0, ema=0.98),
             critic=OptimizerConfig(lr=1e-4, warmup=0, decay=0.0, ema=0.0),
