@@ -24,7 +24,8 @@ class NetworkCost:
         parameters: Number of parameters of all networks found.
         flops_per_frame: Floating-point operations per frame and sample (a multiply-add is two),
             as torch's counter knows them: matrix products, convolutions and attention.
-        passes_per_step: Calls of each network in one step, by its attribute name.
+        passes_per_step: Calls of each network in one step, by its attribute name; one whose weights
+            are used in another way than by calling it is left out.
     """
 
     parameters: int
@@ -67,7 +68,7 @@ def network_cost(model: WorldModel, context: Frames, actions: Actions) -> Networ
     return NetworkCost(
         parameters=sum(unique.values()),
         flops_per_frame=counter.get_total_flops() / frames,
-        passes_per_step=calls,
+        passes_per_step={name: count for name, count in calls.items() if count},
     )
 
 

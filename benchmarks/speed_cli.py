@@ -113,6 +113,7 @@ def describe_speed(report: "SpeedReport") -> list[str]:
         passes = ", ".join(f"{n} {k}" for k, n in report.cost["passes_per_step"].items())
         lines.append(
             f"  cost              {report.cost['parameters'] / 1e6:.2f} M parameters, "
-            f"{report.cost['flops_per_frame'] / 1e9:.3f} GFLOP a frame, passes a step: {passes}"
+            f"{report.cost['flops_per_frame'] / 1e9:.3f} GFLOP a frame"
+            + (f", passes a step: {passes}" if passes else "")
         )
     return lines

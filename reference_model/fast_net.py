@@ -71,9 +71,11 @@ class FastNet:
         # Weights made under inference mode could never be trained on.
         with torch.inference_mode(False), torch.no_grad():
             self._join(net, owned)
-        self._run: Callable[..., Tensor] = self._run_blocks
+        # Only a compiled one is kept: a bound method that its own object holds keeps the weights
+        # alive until the garbage collector comes by.
+        self._compiled: Callable[..., Tensor] | None = None
         if compiled:
-            self._run = torch.compile(self._run_blocks, dynamic=False)
+            self._compiled = torch.compile(self._run_blocks, dynamic=False)
         self._times: OrderedDict[object, tuple[Tensor, Tensor]] = OrderedDict()
         self._places: OrderedDict[tuple[int, ...], tuple[Tensor, Tensor]] = OrderedDict()
 
@@ -283,7 +285,7 @@ class FastNet:
     ) -> Tensor:
         # While the ring fills up, every frame has its own shapes; those are not compiled.
         steady = cache is None or cache.frames >= cache.window
-        run = self._run if steady else self._run_blocks
+        run = self._compiled if steady and self._compiled is not None else self._run_blocks
         modulations = plan.modulations[index]
         return run(x, modulations, plan.cosine, plan.sine, cache, text, keys_only)
 

@@ -202,6 +202,19 @@ def test_guidance_passes_parameters_and_flops_are_counted() -> None:
     assert cost.flops_per_frame == pytest.approx(10 * 2 * 3 * 10 * 20 / 4)
 
 
+def test_a_network_that_is_never_called_counts_no_passes() -> None:
+    class Idle(NullModel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = torch.nn.Linear(10, 20, bias=False)
+
+    context = torch.zeros(1, 1, 3, 32, 32, dtype=torch.uint8)
+    cost = network_cost(Idle(), context, torch.zeros(1, 8, 2))
+    assert cost is not None
+    assert cost.passes_per_step == {}
+    assert cost.parameters == 200
+
+
 def test_a_model_without_networks_has_no_cost() -> None:
     context = torch.zeros(1, 1, 3, 32, 32, dtype=torch.uint8)
     assert network_cost(NullModel(), context, torch.zeros(1, 8, 2)) is None

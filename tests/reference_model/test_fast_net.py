@@ -1,5 +1,7 @@
 """The fast pass is the network's own, whatever is switched on; so are chunks and streams."""
 
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -144,3 +146,14 @@ def test_guidance_is_refused():
     known, actions, noise, _ = inputs(PLAIN)
     with pytest.raises(BadInputError, match="guidance is 2"):
         sample_chunk(FastNet(net), known, actions, config=SamplerConfig(guidance=2.0), noise=noise)
+
+
+def test_its_weights_go_with_it():
+    net = network(PLAIN)
+    gc.disable()
+    try:
+        seen = weakref.ref(fast := FastNet(net))
+        del fast
+        assert seen() is None
+    finally:
+        gc.enable()
