@@ -253,7 +253,7 @@
       const frames = Math.max(1, Math.round(Math.min(...videos.map((v) => v.duration || 0)) * rate));
       const frame = Math.min(Math.max(Math.floor(videos[0].currentTime * rate) + way, 0), frames - 1);
       const time = (frame + 0.5) / rate;
-      for (const video of videos) if (Math.abs(video.currentTime - time) > 1e-3) video.currentTime = time;
+      for (const video of videos) if (Math.abs(video.currentTime - time) > 1e-4) video.currentTime = time;
     };
     play.addEventListener("click", async () => {
       if (!videos[0].paused) { step(0); return; }
