@@ -2,6 +2,9 @@
 
 import hashlib
 import json
+import math
+from collections.abc import Sequence
+from statistics import fmean
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -45,6 +48,30 @@ class Comparison(Part):
     recomputed: float
     tolerance: float
     within: bool
+
+
+def mean_comparison(
+    chosen: Sequence[Comparison], tolerance: float, *, backwards: float = math.inf
+) -> Comparison:
+    """Compares means over drawn clips, which are known better than any one clip.
+
+    Args:
+        chosen: Of one run and metric.
+        tolerance: By how much the records may say more than what came out.
+        backwards: How many tolerances they may say less.
+    """
+    said = fmean(each.submitted for each in chosen)
+    found = fmean(each.recomputed for each in chosen)
+    return Comparison(
+        run=chosen[0].run,
+        clip=f"mean of {len(chosen)}",
+        seed=-1,
+        metric=chosen[0].metric,
+        submitted=said,
+        recomputed=found,
+        tolerance=tolerance,
+        within=-backwards * tolerance <= said - found <= tolerance,
+    )
 
 
 class Floor(Part):

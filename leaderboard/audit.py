@@ -163,7 +163,7 @@ def _from_videos(
             found.floors.append(floor)
             loaded.append(one)
             meter.advance(len(one.prediction))
-    found.comparisons += [*compared, *frames.compare_means(run, compared)]
+    found.comparisons += [*compared, *frames.compare_means(compared)]
     kind = submission.card.kind
     told = list(frames.look_for_copies(loaded))
     if kind not in ("static", "noise"):

@@ -17,7 +17,7 @@ from dojobench.datasets.dojo_clip import DojoClip
 from dojobench.datasets.dojo_data import DojoClipData, render_data
 from dojobench.datasets.dojo_plans import episode_of, seed_commitment, suite_plans
 from dojobench.datasets.suite import ClipRecord, Suite, SuiteSpec
-from dojobench.leaderboard.attestation import Comparison, PrivateScore
+from dojobench.leaderboard.attestation import Comparison, PrivateScore, mean_comparison
 from dojobench.leaderboard.draw import draw
 from dojobench.leaderboard.known_suites import TRAIN_SPLIT
 from dojobench.leaderboard.runs import SubmittedRun
@@ -93,20 +93,9 @@ def compare(run: SubmittedRun, records: Sequence[Record]) -> Iterator[Comparison
         chosen = [each for each in found if each.metric == name]
         if len(chosen) < 2:
             continue
-        said = float(np.mean([each.submitted for each in chosen]))
-        got = float(np.mean([each.recomputed for each in chosen]))
         spread = 0.0 if run.meta.model.deterministic else _seed_spread(run, name)
         tolerance = least + MEAN_SPREADS * spread * float(np.sqrt(2 / len(chosen)))
-        yield Comparison(
-            run=run.entry.name,
-            clip=f"mean of {len(chosen)}",
-            seed=-1,
-            metric=name,
-            submitted=said,
-            recomputed=got,
-            tolerance=tolerance,
-            within=said - got <= tolerance,
-        )
+        yield mean_comparison(chosen, tolerance)
 
 
 def _one_by_one(run: SubmittedRun, records: Sequence[Record]) -> Iterator[Comparison]:

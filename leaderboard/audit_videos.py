@@ -12,7 +12,7 @@ import torch
 from dojobench.benchmarks.frame_files import open_frames
 from dojobench.datasets.near_duplicates import Prints, find_matches, join_prints, take_prints
 from dojobench.datasets.suite import ClipRecord, Suite
-from dojobench.leaderboard.attestation import Comparison, Floor
+from dojobench.leaderboard.attestation import Comparison, Floor, mean_comparison
 from dojobench.leaderboard.known_suites import TRAIN_SPLIT
 from dojobench.leaderboard.runs import SubmittedRun
 from dojobench.leaderboard.submission import FileEntry
@@ -167,25 +167,14 @@ def compare(run: SubmittedRun, clip: AuditedClip, floor: Floor) -> Iterator[Comp
     )
 
 
-def compare_means(run: SubmittedRun, found: Sequence[Comparison]) -> Iterator[Comparison]:
+def compare_means(found: Sequence[Comparison]) -> Iterator[Comparison]:
     """Compares the mean over the drawn clips, which is known better than any one of them."""
     for name in METRICS:
         chosen = [each for each in found if each.metric == name]
         if len(chosen) < 4:
             continue
-        said = float(np.mean([each.submitted for each in chosen]))
-        got = float(np.mean([each.recomputed for each in chosen]))
         tolerance = MEAN_SHARE[name] * float(np.mean([each.tolerance for each in chosen]))
-        yield Comparison(
-            run=run.entry.name,
-            clip=f"mean of {len(chosen)}",
-            seed=-1,
-            metric=name,
-            submitted=said,
-            recomputed=got,
-            tolerance=tolerance,
-            within=_agree(said, got, tolerance),
-        )
+        yield mean_comparison(chosen, tolerance, backwards=BACKWARDS)
 
 
 def _agree(said: float, found: float, tolerance: float) -> bool:

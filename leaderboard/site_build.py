@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
@@ -170,6 +171,8 @@ def _write_site(
     for name in STATIC:
         content = (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
         writer.text(f"static/{name}", content)
+    charts = files("dojobench.benchmarks").joinpath("templates", "charts.css")
+    writer.text("static/charts.css", charts.read_text(encoding="utf-8"))
     _write_pages(writer, site)
     _write_data(writer, site, config.address)
     _media(site.entries, out)

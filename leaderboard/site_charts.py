@@ -11,6 +11,7 @@ from datetime import date
 from markupsafe import Markup
 
 from dojobench.benchmarks import plots
+from dojobench.benchmarks.report_charts import Chart
 from dojobench.benchmarks.svg import (
     STYLES,
     Scale,
@@ -31,18 +32,6 @@ WIDE, NARROW = 820, 360
 MOST_NAMES = 14
 MOST_POINTS = 100
 _TABLE_ROWS = 25
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """A chart in two widths with the table that says the same."""
-
-    title: str
-    wide: Markup
-    narrow: Markup
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

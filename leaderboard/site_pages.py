@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dojobench.benchmarks.report_charts import Chart
 from dojobench.leaderboard.site_boards import BENCHMARKS, Board, make_boards, suite_version
 from dojobench.leaderboard.site_cells import EMPTY, Cell, Column, column_of
-from dojobench.leaderboard.site_charts import Chart, Point, Step, history, trade_off
+from dojobench.leaderboard.site_charts import Point, Step, history, trade_off
 from dojobench.leaderboard.site_downloads import news_of
 from dojobench.leaderboard.site_entries import Entry, LeftOut
 from dojobench.leaderboard.site_human import AXES, Study, read_studies

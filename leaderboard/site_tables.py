@@ -1,7 +1,7 @@
 """Tables as the templates lay them out, whatever they are about."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dojobench.leaderboard.site_boards import Board, Line
 from dojobench.leaderboard.site_cells import EMPTY, Cell, Column
@@ -106,21 +106,13 @@ def _row(line: Line, columns: Sequence[Column]) -> Row:
         note = f"other version: suite {short(run.suite_version)}, metrics {run.metric_version}"
     else:
         note = line.note
-    return Row(
-        id=entry.id,
-        label=entry.label,
-        tags=tags_of(entry),
-        baseline=entry.baseline,
-        withdrawn=entry.withdrawn,
-        tier=entry.tier,
-        date=entry.date,
+    cells = [line.cells.get(column.name, EMPTY) for column in columns]
+    return replace(
+        row_of(entry, cells, state=line.state, note=note),
         version=short(run.suite_version),
         rank=standing.text if standing else "",
         rank_order=(standing.low + standing.high) / 2 if standing else None,
         groups=span_of(standing.groups) if standing else "",
-        cells=tuple(line.cells.get(column.name, EMPTY) for column in columns),
-        state=line.state,
-        note=note,
     )
 
 
