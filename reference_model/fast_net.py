@@ -4,8 +4,9 @@ At nano's size a pass of ``WorldModelNet`` is mostly the cost of calling it. The
 sampler and the actions of a chunk are known before its first pass, so the embeddings and the
 modulations of all passes and all blocks are made together, by a few large products, and a pass is
 left with what depends on the noise: tokens stay tokens from the first step to the last, queries,
-keys and values come from one product, and the frame that only fills the cache stops at the last
-block's keys. ``tests/reference_model/test_fast_net.py`` holds it to ``WorldModelNet``.
+keys and values come from one product, and a frame that only fills the cache stops at the last
+block's keys and shares its pass with the first one of the next frame.
+``tests/reference_model/test_fast_net.py`` holds it to ``WorldModelNet``.
 
 Shapes: P passes, B batch, T latent frames, N tokens of a frame, D width, M modulated layers, F
 features of a patch.
@@ -13,7 +14,6 @@ features of a patch.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -25,29 +25,11 @@ from dojobench.reference_model.blocks import Block, Modulation
 from dojobench.reference_model.dit import Text, WorldModelNet
 from dojobench.reference_model.flow_matching import clean_mask
 from dojobench.reference_model.kv_cache import KVCache
+from dojobench.reference_model.pass_plan import Plan
 
 _EPS = 1e-6
 _TABLES_KEPT = 2
 _TIMES_KEPT = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """Everything about some passes over the same frames that does not depend on their noise.
-
-    Attributes:
-        modulations: ``[P, 3 M, B, T, 1, D]``: shift, 1 + scale and gate of each layer.
-        final: ``[P, 2, B, T, 1, D]``: shift and 1 + scale of the last layer.
-        base: ``[B, T, N, D]``, what masks and context add to the tokens.
-        cosine: ``[T N, 1, 1, K]`` of the positions, float32.
-        sine: The same, negated in the first half.
-    """
-
-    modulations: Tensor
-    final: Tensor
-    base: Tensor
-    cosine: Tensor
-    sine: Tensor
 
 
 class FastNet:
@@ -252,23 +234,25 @@ class FastNet:
             plan: Of the passes.
             index: Which of them.
             fixed: Leading frames whose velocity is not asked for.
-            cache: Earlier frames; then T is 1.
+            cache: Earlier frames. Then T is 1; or 2 with one of them fixed, which is clean and
+                so far not in the cache: it is there afterwards, and ``commit`` goes on to the
+                other.
             text: As ``encode_text`` gives it.
 
         Returns:
             ``[B, T - fixed, N, F]`` float32.
         """
-        x = self._embedded(tokens, plan)
-        x = self._pass(x, plan, index, cache, text, keys_only=False)
+        asked = tokens.shape[1] - fixed
+        x = self._pass(self._embedded(tokens, plan), plan, index, cache, text, asked=asked)
         shift, scale = plan.final[index][:, :, fixed:].unbind(0)
-        normed = functional.layer_norm(x[:, fixed:], x.shape[-1:], eps=_EPS)
+        normed = functional.layer_norm(x, x.shape[-1:], eps=_EPS)
         return functional.linear(torch.addcmul(shift, normed, scale), self._unembed).float()
 
     def remember(
         self, tokens: Tensor, plan: Plan, index: int, cache: KVCache, text: Text | None = None
     ) -> None:
         """Runs a pass for what it leaves in the cache, whose ``commit`` then goes on."""
-        self._pass(self._embedded(tokens, plan), plan, index, cache, text, keys_only=True)
+        self._pass(self._embedded(tokens, plan), plan, index, cache, text, asked=0)
 
     def _embedded(self, tokens: Tensor, plan: Plan) -> Tensor:
         return functional.linear(tokens.to(self._embed.dtype), self._embed) + plan.base
@@ -281,13 +265,13 @@ class FastNet:
         cache: KVCache | None,
         text: Text | None,
         *,
-        keys_only: bool,
+        asked: int,
     ) -> Tensor:
         # While the ring fills up, every frame has its own shapes; those are not compiled.
         steady = cache is None or cache.frames >= cache.window
         run = self._compiled if steady and self._compiled is not None else self._run_blocks
         modulations = plan.modulations[index]
-        return run(x, modulations, plan.cosine, plan.sine, cache, text, keys_only)
+        return run(x, modulations, plan.cosine, plan.sine, cache, text, asked)
 
     def _run_blocks(
         self,
@@ -297,8 +281,9 @@ class FastNet:
         sine: Tensor,
         cache: KVCache | None,
         text: Text | None,
-        keys_only: bool,
+        asked: int,
     ) -> Tensor:
+        """Runs all blocks; of the last ``asked`` frames the last block gives more than keys."""
         made = modulations.unbind(0)
         batch, frames, tokens, width = x.shape
         heads = self.net.config.heads
@@ -310,15 +295,15 @@ class FastNet:
             joined = functional.linear(normed, self._qkv[index])
             joined = joined.view(batch, frames * tokens, 3, heads, -1)
             q, k = self._rotated(joined[:, :, :2], index, cosine, sine).unbind(2)
-            v = joined[:, :, 2]
-            if cache is not None:
-                ring = cache.blocks[index]
-                k, v = ring.extend(k.to(cache.dtype), v.to(cache.dtype))
-                q = q.to(cache.dtype)
-            if keys_only and index == len(self._blocks) - 1:
+            kept = asked if index == len(self._blocks) - 1 else frames
+            seen = self._attend(q, k, joined[:, :, 2], index, cache, frames, kept)
+            if not kept:
                 return x
-            seen = attention(q, k, v, backend=self._backend).reshape(x.shape).to(x.dtype)
-            attended = functional.linear(seen, block.self_attn.output_proj.weight)
+            if kept < frames:
+                x, own = x[:, -kept:], [each[:, -kept:] for each in own]
+            attended = functional.linear(
+                seen.reshape(x.shape).to(x.dtype), block.self_attn.output_proj.weight
+            )
             x = torch.addcmul(x, own[2], attended)
             if block.cross_attn is not None and text is not None:
                 normed = functional.layer_norm(x, (width,), eps=_EPS)
@@ -330,6 +315,31 @@ class FastNet:
             hidden = functional.gelu(functional.linear(normed, block.mlp.layer1.weight))
             x = torch.addcmul(x, own[-1], functional.linear(hidden, block.mlp.layer2.weight))
         return x
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        index: int,
+        cache: KVCache | None,
+        frames: int,
+        kept: int,
+    ) -> Tensor:
+        """Attends ``[B, S, H, K]``: everything to everything, or frame after frame to a cache.
+
+        What the last ``kept`` frames see is given; the others are only put into the cache.
+        """
+        if cache is None:
+            tokens = q.shape[1] // frames
+            return attention(q[:, (frames - kept) * tokens :], k, v, backend=self._backend)
+        ring, seen = cache.blocks[index], []
+        each = zip(*(one.chunk(frames, dim=1) for one in (q, k, v)), strict=True)
+        for ahead, (asks, key, value) in enumerate(each):
+            keys, values = ring.extend(key.to(cache.dtype), value.to(cache.dtype), ahead=ahead)
+            if ahead >= frames - kept:
+                seen.append(attention(asks.to(cache.dtype), keys, values, backend=self._backend))
+        return torch.cat(seen, dim=1) if len(seen) > 1 else (seen or [q])[0]
 
     def _rotated(self, qk: Tensor, index: int, cosine: Tensor, sine: Tensor) -> Tensor:
         """Normalises and rotates ``[B, S, 2, H, K]`` by position, in float32."""

@@ -11,7 +11,7 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from dojobench.reference_model.fast_net import Plan
+from dojobench.reference_model.pass_plan import Plan
 
 Frame = Callable[[Plan, Sequence[Tensor]], Tensor]
 _WARM_UP = 3

@@ -17,18 +17,24 @@ class BlockCache:
         values: The same shape.
     """
 
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, slots: torch.Tensor) -> None:
+    def __init__(
+        self, keys: torch.Tensor, values: torch.Tensor, slots: tuple[torch.Tensor, torch.Tensor]
+    ) -> None:
         self.keys = keys
         self.values = values
         self.slots = slots
-        self.filled = len(slots)
+        self.filled = (len(slots[0]), 2 * len(slots[0]))
 
-    def extend(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def extend(
+        self, k: torch.Tensor, v: torch.Tensor, *, ahead: int = 0
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """Puts the current frame's keys and values beside those of the frames before.
 
         Args:
             k: ``[batch, tokens_per_frame, heads, head_dim]``.
             v: The same shape.
+            ahead: 1 for the frame after the current one, whose own are there already and see it
+                no more: where the ring is full, the oldest that the current one saw gives way.
 
         Returns:
             Keys and values of at most ``window + 1`` frames, in ring order. Without gradients
@@ -37,20 +43,21 @@ class BlockCache:
         Raises:
             ValueError: If it is not exactly one frame of the cache's batch.
         """
-        if k.shape[0] != self.keys.shape[0] or k.shape[1] != self.slots.shape[0]:
+        slots, filled = self.slots[ahead], self.filled[ahead]
+        if k.shape[0] != self.keys.shape[0] or k.shape[1] != slots.shape[0]:
             raise ValueError(
-                f"The cache takes one frame of {self.slots.shape[0]} tokens for "
+                f"The cache takes one frame of {slots.shape[0]} tokens for "
                 f"{self.keys.shape[0]} sequences, not {k.shape[1]} tokens for {k.shape[0]}."
             )
         wants_gradient = torch.is_grad_enabled() and (k.requires_grad or v.requires_grad)
         with torch.no_grad():
-            self.keys.index_copy_(1, self.slots, k.detach())
-            self.values.index_copy_(1, self.slots, v.detach())
-        keys, values = self.keys[:, : self.filled], self.values[:, : self.filled]
+            self.keys.index_copy_(1, slots, k.detach())
+            self.values.index_copy_(1, slots, v.detach())
+        keys, values = self.keys[:, :filled], self.values[:, :filled]
         if not wants_gradient:
             return keys, values
         # The backward pass needs the slots as they are now, and they move on in place.
-        slots = self.slots.clone()
+        slots = slots.clone()
         return keys.index_copy(1, slots, k), values.index_copy(1, slots, v)
 
 
@@ -88,7 +95,8 @@ class KVCache:
         self.frames = 0
         shape = (blocks, 2, batch, (window + 1) * tokens_per_frame, heads, head_dim)
         self._ring = torch.zeros(shape, device=device, dtype=dtype)
-        self._slots = torch.arange(tokens_per_frame, device=device)
+        first = torch.arange(tokens_per_frame, device=device)
+        self._slots = (first, first + tokens_per_frame)
         self.blocks = tuple(BlockCache(ring[0], ring[1], self._slots) for ring in self._ring)
 
     @property
@@ -107,9 +115,11 @@ class KVCache:
     def _go_to(self, frame: int) -> None:
         self.frames = frame
         tokens = self.tokens_per_frame
-        start = frame % (self.window + 1) * tokens
-        # In place: the slots are an input of compiled and captured passes.
-        torch.arange(start, start + tokens, out=self._slots)
-        filled = min(frame + 1, self.window + 1) * tokens
+        room = self.window + 1
+        for ahead, slots in enumerate(self._slots):
+            start = (frame + ahead) % room * tokens
+            # In place: the slots are an input of compiled and captured passes.
+            torch.arange(start, start + tokens, out=slots)
+        filled = (min(frame + 1, room) * tokens, min(frame + 2, room) * tokens)
         for block in self.blocks:
             block.filled = filled

@@ -115,6 +115,35 @@ def test_a_stream_is_the_plain_one_past_its_window(name, renoise):
             torch.testing.assert_close(proposed, expected, **TOLERANCE)
 
 
+@pytest.mark.parametrize("proposed", [False, True], ids=["stepped", "proposed first"])
+def test_a_frame_takes_no_pass_of_its_own_to_fill_the_cache(proposed, monkeypatch):
+    """The first pass of the next frame does it, once, and where a frame is only proposed too."""
+    seen = []
+    plain_pass = FastNet._pass
+
+    def counted(self, x, *given, **named):
+        seen.append(x.shape[1])
+        return plain_pass(self, x, *given, **named)
+
+    monkeypatch.setattr(FastNet, "_pass", counted)
+    net = network(CASES["nano"])
+    known, actions, noise, _ = inputs(net.config)
+    config = StreamConfig(window=2, times=(1.0, 0.8, 0.3))
+    with torch.no_grad():
+        stream = FastStream(FastNet(net), known, config=config)
+        for _ in range(2):
+            stream.step(actions[:, :4], noise[None, :, :, :1])
+        assert stream.cache.frames == 2
+        seen.clear()
+        if proposed:
+            stream.propose(actions[:, :4], noise[None, :, :, :1])
+            assert seen == [2, 1, 1]
+            assert stream.cache.frames == 3
+            seen.clear()
+        stream.step(actions[:, 4:8], noise[None, :, :, :1])
+    assert seen == ([1, 1, 1] if proposed else [2, 1, 1])
+
+
 def test_positions_go_on_beyond_a_table():
     """Tables of positions are made for many frames at a time; a border must not show."""
     net = network(CASES["nano"])
