@@ -300,7 +300,7 @@ class FastNet:
             if not kept:
                 return x
             if kept < frames:
-                x, own = x[:, -kept:], [each[:, -kept:] for each in own]
+                x, own = x[:, -kept:], tuple(each[:, -kept:] for each in own)
             attended = functional.linear(
                 seen.reshape(x.shape).to(x.dtype), block.self_attn.output_proj.weight
             )
