@@ -73,7 +73,7 @@ def sample_chunk(
     frames = 1 + actions.shape[1] // net.actions.per_latent
     fixed = context if net.clean_context else context[:, :, :0]
     known = fixed.shape[2]
-    plan = fast.plan(
+    plan = fast.planner.plan(
         told_times(config),
         actions,
         batch=batch,
@@ -257,7 +257,7 @@ class FastStream:
         given: int = 0,
     ) -> Plan:
         """Prepares passes over the next frame; ``actions`` lead to it."""
-        return self._fast.plan(
+        return self._fast.planner.plan(
             times,
             actions,
             first_frame=self.cache.frames + int(self._unfilled is not None),

@@ -151,7 +151,7 @@ def test_positions_go_on_beyond_a_table():
     with torch.no_grad():
         for first in (0, 62, 63, 64, 200):
             for frames in (1, 4):
-                cosine, sine = fast._positions(frames, 4, 6, first)
+                cosine, sine = fast.planner._positions(frames, 4, 6, first)
                 expected = net.pos_embedder(frames, 2, 3, first_frame=first)
                 assert torch.equal(cosine.squeeze(1), expected.cosine)
                 assert torch.equal(sine.squeeze(1).abs(), expected.sine.abs())
