@@ -42,9 +42,9 @@ def _nano() -> Recipe:
             optimizer=OptimizerConfig(lr=3e-4, weight_decay=0.1, ema=0.99),
         ),
         self_forcing=SelfForcingStageConfig(
-            loop=replace(_loop(steps=3000, batch=4), validate_every=500, sample_every=500),
+            loop=replace(_loop(steps=2000, batch=4), validate_every=500, sample_every=500),
             critic_clips=2,
-            student=OptimizerConfig(lr=2e-5, warmup=0, decay=0.0, ema=0.98),
+            student=OptimizerConfig(lr=2e-5, warmup=0, decay=0.5, ema=0.98),
             critic=OptimizerConfig(lr=1e-4, warmup=0, decay=0.0, ema=0.0),
         ),
     )
