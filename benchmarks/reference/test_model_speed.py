@@ -86,8 +86,9 @@ def _teacher(parts: Parts, steps: int) -> LatentSession:
     return TeacherModel(SPEC, parts, sampler=sampler).start(_context(), seed=0)
 
 
-def _student(parts: Parts) -> LatentSession:
-    session = StudentModel(SPEC, parts, stream=STREAM).start(_context(), seed=0)
+def _student(parts: Parts, steps: int = 4) -> LatentSession:
+    stream = StreamConfig.with_steps(steps, SHIFT)
+    session = StudentModel(SPEC, parts, stream=stream).start(_context(), seed=0)
     for _ in range(STREAM.window + 1):
         session.step(torch.zeros(1, 4, 5))
     return session
@@ -115,27 +116,32 @@ def _ratio(slow: list[float], fast: list[float]) -> float:
 
 
 def test_student_against_teacher(benchmark: Any, parts: Parts) -> None:
-    """Required: 10 frames a second, and well ahead of its teacher of 35 steps.
+    """Required: 10 frames a second; of its teacher's speed 2.5 times in four steps, 4 in one.
 
-    Four times as fast is wanted and not reached (see *Nano* in the measurements): what is held
-    here is that the 3.2 measured do not get lost. Shown: its rival of 4 steps.
+    Four times as fast in four steps is wanted and not reached (see *Nano* in the measurements):
+    what is held here is that the 3.1 measured do not get lost. Shown: its rival of 4 steps.
     """
-    student, teacher, rival = _student(parts), _teacher(parts, 35), _teacher(parts, 4)
-    taken = _rounds(
-        lambda: _chunk(student, 4), lambda: _chunk(teacher, CHUNK), lambda: _chunk(rival, CHUNK)
-    )
+    teacher, rival = _teacher(parts, 35), _teacher(parts, 4)
+    students = [_student(parts, steps) for steps in (4, 2, 1)]
+    works: list[Work] = [partial(_chunk, each, CHUNK) for each in (teacher, rival)]
+    works += [partial(_chunk, each, 4) for each in students]
+    taken = _rounds(*works)
     rates = [CHUNK / statistics.median(each) for each in taken]
-    ratio = _ratio(taken[1], taken[0])
+    four, two, one = (_ratio(taken[0], each) for each in taken[2:])
     benchmark.extra_info |= {
-        "student_frames_per_second": rates[0],
-        "teacher_frames_per_second": rates[1],
-        "teacher_4_steps_frames_per_second": rates[2],
-        "times_its_teacher": ratio,
-        "times_the_4_step_teacher": _ratio(taken[2], taken[0]),
+        "teacher_frames_per_second": rates[0],
+        "teacher_4_steps_frames_per_second": rates[1],
+        "student_frames_per_second": rates[2],
+        "times_its_teacher": four,
+        "times_the_4_step_teacher": _ratio(taken[1], taken[2]),
+        "in_2_steps_times_its_teacher": two,
+        "in_1_step_times_its_teacher": one,
+        "in_1_step_times_the_4_step_teacher": _ratio(taken[1], taken[4]),
     }
-    benchmark.pedantic(lambda: _chunk(student, 4), rounds=3)
-    assert rates[0] >= 10
-    assert ratio >= 2.5
+    benchmark.pedantic(lambda: _chunk(students[0], 4), rounds=3)
+    assert rates[2] >= 10
+    assert four >= 2.5
+    assert one >= 4
 
 
 @torch.inference_mode()
