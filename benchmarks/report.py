@@ -134,7 +134,8 @@ def render(evidence: Evidence, *, title: str | None = None) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = _asset("charts.css") + _asset("report.css"), _asset("report.js")
+    style = "".join(_asset(sheet) for sheet in ("page.css", "charts.css", "report.css"))
+    script = _asset("report.js")
     made = [(section, section.data(evidence)) for section in SECTIONS]
     parts = [(section, data) for section, data in made if data is not None]
     return environment.get_template("report.html.j2").render(

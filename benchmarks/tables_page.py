@@ -91,7 +91,8 @@ def tables_page(*, eyebrow: str, title: str, lede: str, sections: Sequence[PageS
         HTML text. Equal contents give equal text.
     """
     folder = files("dojobench.benchmarks").joinpath("templates")
-    style = folder.joinpath("report.css").read_text(encoding="utf-8")
+    sheets = ("page.css", "report.css")
+    style = "".join(folder.joinpath(sheet).read_text(encoding="utf-8") for sheet in sheets)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode("ascii")
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True

@@ -68,7 +68,8 @@ def render(found: Preferences) -> str:
         loader=FunctionLoader(_asset), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    style = _asset("charts.css") + _asset("report.css") + _asset("preferences.css")
+    sheets = ("page.css", "charts.css", "report.css", "preferences.css")
+    style = "".join(_asset(sheet) for sheet in sheets)
     return environment.get_template("preferences.html.j2").render(
         title=found.study.title,
         lede=_lede(found),

@@ -42,6 +42,8 @@ POLICY = (
 )
 MARKER = ".dojobench-site"
 STATIC = ("site.css", "site.js", "compare.js")
+SHARED_STYLES = ("page.css", "charts.css")
+"""Style sheets of the harness's reports that the site's pages use, too."""
 MANY = 100
 """From so many submissions on, the work is spread over processes."""
 MAX_MEDIA = 4 * 2**20
@@ -171,8 +173,9 @@ def _write_site(
     for name in STATIC:
         content = (Path(__file__).parent / "static" / name).read_text(encoding="utf-8")
         writer.text(f"static/{name}", content)
-    charts = files("dojobench.benchmarks").joinpath("templates", "charts.css")
-    writer.text("static/charts.css", charts.read_text(encoding="utf-8"))
+    for name in SHARED_STYLES:
+        sheet = files("dojobench.benchmarks").joinpath("templates", name)
+        writer.text(f"static/{name}", sheet.read_text(encoding="utf-8"))
     _write_pages(writer, site)
     _write_data(writer, site, config.address)
     _media(site.entries, out)
