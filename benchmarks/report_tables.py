@@ -97,6 +97,13 @@ def scores(comparison: Comparison) -> Scores:
     )
 
 
+def _computed(comparison: Comparison) -> tuple[str, ...]:
+    """Lists the metrics that some run has; the overall table alone says why the others lack."""
+    return tuple(
+        m for m in comparison.metrics if any(m in e.summary.metrics for e in comparison.entries)
+    )
+
+
 def _caps(metrics: Iterable[str]) -> tuple[str, ...]:
     """Says what decibels of an exact frame are set to, which would be infinite."""
     capped: dict[float, list[str]] = {}
@@ -209,34 +216,35 @@ def _difference(comparison: Comparison, entry: Entry, metric: str) -> Cell:
 def _differences(comparison: Comparison) -> Table | None:
     if comparison.hold is None or len(comparison.entries) < 2:
         return None
+    metrics = _computed(comparison)
     lines = [
         Line(
             label=e.label,
             role=e.role,
             style=e.style,
-            cells=tuple(_difference(comparison, e, m) for m in comparison.metrics),
+            cells=tuple(_difference(comparison, e, m) for m in metrics),
         )
         for e in comparison.entries
         if not e.is_hold
     ]
     return Table(
         caption="Difference to hold on the same clips, with its 95 % interval",
-        columns=_columns(comparison.metrics),
+        columns=_columns(metrics),
         lines=tuple(lines),
     )
 
 
 def _by_split(comparison: Comparison, split: str) -> Table:
-    lines = []
+    lines, metrics = list[Line](), _computed(comparison)
     clips = [c for c in comparison.entries[0].summary.clip_values if c.split == split]
     for e in comparison.entries:
         found = {m: e.summary.metrics[m].by_split.get(split) for m in e.summary.metrics}
-        cells = tuple(_cell(m, found.get(m), e) for m in comparison.metrics)
+        cells = tuple(_cell(m, found.get(m), e) for m in metrics)
         lines.append(Line(label=e.label, role=e.role, style=e.style, cells=cells))
     episodes = len({comparison.entries[0].clusters[c.clip] for c in clips})
     return Table(
         caption=f"Split {split}: {count(len(clips), 'clip')} from {count(episodes, 'episode')}",
-        columns=_columns(comparison.metrics),
+        columns=_columns(metrics),
         lines=tuple(lines),
     )
 

@@ -172,6 +172,13 @@ def test_a_metric_that_was_not_computed_says_so_where_its_number_would_stand(pag
     assert "LPIPS (VGG16) is missing for every run" in page.section("verdict")
 
 
+def test_a_metric_that_no_run_has_gives_one_table_a_column_and_not_all(page: Page) -> None:
+    overall, *others = page.find("table", **{"class": "scores"})
+    assert others
+    assert "LPIPS (VGG16)" in overall["text"]
+    assert all("PSNR" in each["text"] and "LPIPS" not in each["text"] for each in others)
+
+
 def test_charts_have_tables_that_say_the_same(run: Path, page: Page) -> None:
     curve = load_summary(run).curves["psnr"]
     tables = [e for e in page.find("table", **{"class": "plain"})]
