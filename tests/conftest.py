@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from dojobench.slurm.one_machine import OneMachineCluster
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell starts what it puts into the background with SIGINT ignored, and children inherit that:
+# commands that a test interrupts would then never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Neither a slow machine nor chance fails a test: no time limit, and the same examples each time.
 # To look for new ones, add --hypothesis-profile=default.
