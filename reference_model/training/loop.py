@@ -28,7 +28,7 @@ from dojobench.reference_model.training.checkpoint import (
 from dojobench.reference_model.training.ema import AveragedWeights
 from dojobench.reference_model.training.feeding import Feeder
 from dojobench.reference_model.training.folder_lock import locked
-from dojobench.reference_model.training.optimizer import make_optimizer
+from dojobench.reference_model.training.optimizer import SCALE, make_optimizer
 from dojobench.reference_model.training.sample_video import write_sample
 from dojobench.reference_model.training.schedule import learning_rate, step_generator
 from dojobench.reference_model.training.settings import flat_settings
@@ -277,7 +277,7 @@ class _Run:
                 sums[key] = sums[key] + share if key in sums else share
         rate = learning_rate(step, config.steps, player.optimizer)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get(SCALE, 1.0)
         weights = [one for group in optimizer.param_groups for one in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(weights, player.optimizer.clip)
         finite = bool(torch.isfinite(norm) & torch.isfinite(sums["total"]))

@@ -48,6 +48,8 @@ class OptimizerConfig:
         decay: Share of the steps that the fall takes, at the end, 0 to 1.
         clip: Largest norm of the gradient.
         ema: Decay of the average of the weights; 0 keeps none.
+        muon: Learning rate of the matrices of a transformer's blocks under Muon (Jordan et al.
+            2024), its updates scaled to the size of AdamW's; 0: AdamW for these, too.
     """
 
     lr: float = 1e-3
@@ -57,12 +59,15 @@ class OptimizerConfig:
     decay: float = 0.3
     clip: float = 1.0
     ema: float = 0.998
+    muon: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.decay <= 1 or not 0 <= self.ema < 1 or self.lr <= 0 or self.clip <= 0:
+        shares = 0 <= self.decay <= 1 and 0 <= self.ema < 1
+        if not shares or min(self.lr, self.clip) <= 0 or self.muon < 0:
             raise BadInputError(
-                f"An optimiser of lr {self.lr:g}, clip {self.clip:g}, decay {self.decay:g} and "
-                f"ema {self.ema:g} is impossible; lr and clip are above 0, decay and ema 0 to 1."
+                f"An optimiser of lr {self.lr:g}, clip {self.clip:g}, decay {self.decay:g}, ema "
+                f"{self.ema:g} and muon {self.muon:g} is impossible; lr and clip are above 0, "
+                "decay and ema 0 to 1, and muon is 0 or above."
             )
 
 
