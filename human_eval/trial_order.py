@@ -1,6 +1,6 @@
 """In which order a rater meets ordinary pairs, pairs with a known answer, and repetitions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 Kind = Literal["ordinary", "duplicate", "gold"]
@@ -12,7 +12,7 @@ def planned_kinds(
     """Lays out a rater's trials.
 
     Pairs with a known answer lie anywhere but first, repetitions late enough that there is
-    something to repeat.
+    something to repeat: none of the early places goes to a known answer that a repetition needs.
 
     Args:
         total: Trials in all.
@@ -28,7 +28,21 @@ def planned_kinds(
     late = [place for place in range(total) if place > max(gap, total // 3)]
     for place in sorted(late, key=key)[:duplicates]:
         kinds[place] = "duplicate"
+    wanted = _repeatable(kinds, gap)
     free = [place for place in range(1, total) if kinds[place] == "ordinary"]
-    for place in sorted(free, key=key)[:gold]:
+    for place in sorted(free, key=key):
+        if kinds.count("gold") == gold:
+            break
         kinds[place] = "gold"
+        if _repeatable(kinds, gap) < wanted:
+            kinds[place] = "ordinary"
     return tuple(kinds)
+
+
+def _repeatable(kinds: Sequence[Kind], gap: int) -> int:
+    """Counts the repetitions that find an ordinary pair, early enough and not yet repeated."""
+    found = 0
+    for place, kind in enumerate(kinds):
+        if kind == "duplicate" and kinds[: place - gap].count("ordinary") > found:
+            found += 1
+    return found

@@ -1,6 +1,7 @@
 """The scheduler: connected first, balanced, telling, repeatable."""
 
 import dataclasses
+import random
 from collections import Counter
 from collections.abc import Callable
 
@@ -237,6 +238,30 @@ def test_models_without_a_common_clip_are_no_pair() -> None:
     study = dataclasses.replace(plan(models=3), clips={(0, 1): ("x", "y")})
     shown = ordinary(simulate(study, raters=2))
     assert {s.pair for s in shown} == {"A | B"}
+
+
+def test_every_repetition_has_something_to_repeat() -> None:
+    """Of 12 trials with two of each kind, known answers on the places 1 and 2 and repetitions on
+    5 and 6 would leave the second repetition only what the first has repeated."""
+    for rater in range(3000):
+        order = random.Random(rater).sample(range(12), 12)
+        kinds = planned_kinds(12, gold=2, duplicates=2, gap=3, key=order.__getitem__)
+        assert (kinds.count("gold"), kinds.count("duplicate")) == (2, 2)
+        first, second = (place for place, kind in enumerate(kinds) if kind == "duplicate")
+        assert kinds[: first - 3].count("ordinary") >= 1
+        assert kinds[: second - 3].count("ordinary") >= 2
+    kinds = planned_kinds(
+        12, gold=2, duplicates=2, gap=3, key=[9, 0, 1, 9, 9, 0, 1, 9, 9, 9, 9, 9].__getitem__
+    )
+    assert kinds[:7] == (
+        "ordinary",
+        "gold",
+        "ordinary",
+        "gold",
+        "ordinary",
+        "duplicate",
+        "duplicate",
+    )
 
 
 @pytest.mark.parametrize("total", [1, 2, 5, 12, 50])
