@@ -82,7 +82,7 @@
     const head = article.querySelector(".spark .head");
     const find = (name) => article.querySelector(`[data-do="${name}"]`);
     let frame = frames - 1; // the poster shows the last frame
-    let target = null; // the frame that a seek under way will show
+    let target = null; // the frame that was asked for; none while it plays
     let ready = false;
     let loading = null;
 
@@ -133,7 +133,6 @@
     const paint = (time) => {
       const number = Math.floor(time * rate + 0.01);
       if (target !== null && number !== target) return; // left over from an earlier seek
-      target = null;
       draw(video);
       show(number);
       article.dataset.drawn = String(number);
@@ -165,6 +164,10 @@
     };
     const state = () => { find("play").textContent = video.paused ? "Play" : "Pause"; };
 
+    // A frame callback may be left out where seeks follow each other fast.
+    video.addEventListener("seeked", () => {
+      if (target !== null && article.dataset.drawn !== String(target)) paint(video.currentTime);
+    });
     video.addEventListener("play", state);
     video.addEventListener("pause", state);
     find("play").addEventListener("click", toggle);
