@@ -29,7 +29,11 @@ def _nano() -> Recipe:
             loop=_loop(steps=1000, batch=16), optimizer=OptimizerConfig(lr=1e-3, clip=0.3)
         ),
         pretrain=WorldModelStageConfig(loop=_loop(steps=3000, batch=16)),
-        posttrain=replace(WorldModelStageConfig.posttraining(), loop=_loop(steps=16_000, batch=16)),
+        posttrain=replace(
+            WorldModelStageConfig.posttraining(),
+            loop=_loop(steps=18_000, batch=16),
+            optimizer=OptimizerConfig(muon=1.5e-3),
+        ),
         # The teacher as it is scored. More of its steps give sharper and worse frames at this
         # size, and the student would learn those.
         trajectories=TrajectoriesConfig(
@@ -38,8 +42,8 @@ def _nano() -> Recipe:
         # The published rates, 3e-5 and 1e-7, are those of a network 400 times as large.
         warmup=WarmupStageConfig(
             clean_past=0.5,
-            loop=_loop(steps=4000, batch=16),
-            optimizer=OptimizerConfig(lr=3e-4, weight_decay=0.1, ema=0.99),
+            loop=_loop(steps=3000, batch=16),
+            optimizer=OptimizerConfig(lr=3e-4, weight_decay=0.1, ema=0.99, muon=5e-4),
         ),
         self_forcing=SelfForcingStageConfig(
             loop=replace(_loop(steps=2000, batch=4), validate_every=500, sample_every=500),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dojobench import reference_model
 from dojobench.protocol.errors import BadInputError
 from dojobench.reference_model.training.config_values import build_config, config_values, set_value
 from dojobench.reference_model.training.loop import LoopConfig
@@ -52,6 +53,11 @@ def test_a_named_recipe_comes_back_from_its_own_file(tmp_path: Path, name: str) 
     path = tmp_path / "recipe.json"
     path.write_text(recipe_text(RECIPES[name]), encoding="utf-8")
     assert read_recipe(str(path), named={}) == RECIPES[name]
+
+
+def test_the_shipped_weights_are_of_the_recipe_as_it_is() -> None:
+    shipped = Path(reference_model.__file__).parent / "weights" / "nano-run" / "recipe.json"
+    assert read_recipe(str(shipped), named={}) == RECIPES["nano"]
 
 
 def test_set_takes_each_kind_of_value() -> None:
